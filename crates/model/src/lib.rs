@@ -1,0 +1,32 @@
+//! Nouns and rules of the platform: ids, names, digests, limits, states and their legal transitions, the table of
+//! refusal codes, and the manifest that a build leaves behind. No I/O: every other crate may depend on this one.
+
+pub mod code;
+pub mod digest;
+pub mod entropy;
+pub mod error;
+pub mod host;
+pub mod id;
+pub mod limits;
+pub mod output;
+pub mod path;
+pub mod plan;
+pub mod runtime;
+pub mod secret;
+pub mod state;
+pub mod time;
+
+pub use code::Code;
+pub use digest::{Digest, WireDigest};
+pub use entropy::{Entropy, OsEntropy};
+pub use error::ParseError;
+pub use host::{Host, ProjectName};
+pub use id::{AccountId, BuildId, DeploymentId, InstanceId, ProjectId, RequestId, TokenId};
+pub use limits::{FunctionLimits, MemoryMib};
+pub use output::Output;
+pub use path::SourcePath;
+pub use plan::Plan;
+pub use runtime::RuntimeId;
+pub use secret::Secret;
+pub use state::{DeploymentState, InstanceState};
+pub use time::{Clock, SystemClock, Timestamp};

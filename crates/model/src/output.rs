@@ -1,0 +1,88 @@
+//! What a build leaves behind: one versioned, immutable manifest, addressed by the digest of its JSON.
+
+use crate::{Digest, FunctionLimits, RuntimeId, SourcePath};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The manifest. Whoever holds it holds the truth about a deployment for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Output {
+    /// Shape of this document; [`Output::VERSION`] is the one written.
+    pub version: u32,
+    /// Routes in order of trial; what they do not match falls through to files and functions of the same path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// Output path (no leading slash) → file.
+    pub files: BTreeMap<SourcePath, StaticFile>,
+    /// Output path (no leading slash, no extension in zero-config: `api/date`) → function.
+    pub functions: BTreeMap<SourcePath, Function>,
+}
+
+impl Output {
+    /// The version this program writes.
+    pub const VERSION: u32 = 1;
+}
+
+/// One rule of the route table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// Regular expression over the whole decoded-as-sent path, anchored at both ends by the compiler: `/api/user/([^/]+)`.
+    pub src: String,
+    /// Where it leads: an output path with a leading slash, `$1` and `$name` replaced, its query merged into the request's.
+    pub dest: String,
+}
+
+/// A file served as a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StaticFile {
+    /// Its bytes in the blob store.
+    pub blob: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// Media type with charset where it is text.
+    pub content_type: String,
+}
+
+impl StaticFile {
+    /// Strong validator: the content's own digest, quoted, cut to 32 hexadecimal characters.
+    #[must_use]
+    pub fn etag(&self) -> String {
+        format!("\"{}\"", &self.blob.to_string()[..32])
+    }
+}
+
+/// One entrypoint as its own package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Function {
+    /// The entrypoint inside the bundle, e.g. `api/date.js`.
+    pub entrypoint: SourcePath,
+    /// The bundle in the tree cache: mounted read-only at /var/task.
+    pub bundle: Digest,
+    /// Bytes of the bundle, unpacked.
+    pub bundle_bytes: u64,
+    /// Files of the bundle, so that an evicted tree can be made again from blobs.
+    pub files: BTreeMap<SourcePath, BundleFile>,
+    /// Interpreter.
+    pub runtime: RuntimeId,
+    /// Limits.
+    pub limits: FunctionLimits,
+    /// Whether request and response get the helpers of the era.
+    pub helpers: bool,
+}
+
+/// A file of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BundleFile {
+    /// Its bytes in the blob store.
+    pub blob: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// Whether it is executable: the one bit of the mode that is kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub executable: bool,
+}

@@ -1,0 +1,19 @@
+//! What may be asked of a sandbox, and in which words. Pure: no I/O here, so that the privileged side and the
+//! unprivileged side read one definition.
+//!
+//! - [`protocol`]: server ↔ warden, one JSON message a packet, descriptors beside it;
+//! - [`bundle`]: the manifest of a tree that the warden is asked to import;
+//! - [`frames`]: host ↔ launcher on descriptor 4 of every function sandbox.
+
+pub mod bundle;
+pub mod frames;
+pub mod protocol;
+
+/// Where a function's code appears inside its sandbox.
+pub const CODE_ROOT: &str = "/var/task";
+/// Where the launchers lie inside a runtime's root tree.
+pub const LAUNCHER_ROOT: &str = "/opt/dockless";
+/// The descriptor on which a launcher accepts HTTP/1.1.
+pub const LISTENER_FD: i32 = 3;
+/// The descriptor of the control channel.
+pub const CONTROL_FD: i32 = 4;
