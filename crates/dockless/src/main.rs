@@ -1,1 +1,48 @@
-fn main(){}
+//! One binary, three lives, told apart before anything else starts:
+//!
+//! - `dockless serve` becomes the **warden** (and forks its spawners): one thread, no runtime;
+//! - the warden starts the **server** from the same file, under the name [`server::NAME`];
+//! - everything else is the **command line**, a client of the HTTP API.
+
+mod listen;
+mod platform;
+mod serve;
+mod server;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Serverless Docker without the dock: give it a folder, get a URL, and it runs only while somebody asks for it.
+#[derive(Debug, Parser)]
+#[command(name = "dockless", version, propagate_version = true, disable_help_subcommand = true)]
+struct Program {
+    #[command(flatten)]
+    global: dockless_cli::Global,
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Run the platform on this machine
+    Serve(serve::Args),
+    #[command(flatten)]
+    Client(dockless_cli::Command),
+}
+
+fn main() -> ExitCode {
+    // Not a command: nobody types it, and it must not depend on how a command line is parsed.
+    if std::env::args_os().next().is_some_and(|name| name == server::NAME) {
+        return server::main();
+    }
+    match dockless_cli::parse::<Program>(std::env::args_os()) {
+        Ok(Program { global, command: Verb::Serve(args) }) => serve::main(&global, args),
+        Ok(Program { global, command: Verb::Client(command) }) => {
+            dockless_cli::run(&global, command, <Program as clap::CommandFactory>::command())
+        }
+        Err(error) => {
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
+    }
+}

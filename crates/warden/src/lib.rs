@@ -1,1 +1,27 @@
-//! placeholder
+//! The privileged process: small, synchronous, one thread, no network parsing and no database.
+//!
+//! ```text
+//!  warden ──fork──► spawner × min(cores, 4), importer     (root, one thread each: a fork of them copies almost nothing)
+//!     │                 └─clone3(CLONE_PARENT)─► sandboxes (own namespaces and ids; children of the warden)
+//!     └────fork+exec──► server                             (unprivileged; asks through one seqpacket socket)
+//! ```
+//! [`run`] is the whole life: make the world, capture runtimes, start the server, serve its wishes, end everything.
+
+mod child;
+mod config;
+mod groups;
+mod ids;
+mod importer;
+mod orders;
+mod sandboxes;
+mod server;
+mod session;
+mod spawner;
+mod trees;
+mod verbs;
+mod warden;
+mod world;
+
+pub use config::{RuntimeSource, WardenConfig, WardenError, run_folder};
+pub use trees::RuntimeFile;
+pub use warden::run;

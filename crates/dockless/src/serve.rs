@@ -1,0 +1,184 @@
+//! `dockless serve`: what is checked and made before the warden takes over.
+
+use crate::listen::{Listen, Role};
+use crate::server::{self, ServerConfig};
+use anyhow::{Context as _, anyhow, bail};
+use dockless_model::entropy::base32;
+use dockless_model::{Host, OsEntropy};
+use dockless_node::capture::Captured;
+use dockless_warden::{RuntimeSource, WardenConfig, run_folder};
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Characters of a token: 5 bits each.
+const TOKEN_LENGTH: usize = 40;
+
+/// Runs in the foreground until SIGINT, SIGTERM or SIGHUP; a second signal ends at once. The data folder is given by
+/// the global `--data`.
+///
+/// Examples:
+///   sudo dockless serve
+///   sudo dockless serve --listen 127.0.0.1:8080 --data ./data
+///   sudo dockless serve --listen 0.0.0.0:80=apps --listen 127.0.0.1:3000 --domain apps.example.org
+#[derive(Debug, Clone, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// Where to listen, ADDRESS[=ROLE]; may be repeated. ROLE is api, apps or both; both is the default on the loopback,
+    /// apps elsewhere
+    #[arg(long, value_name = "ADDR", env = "DOCKLESS_LISTEN", value_delimiter = ',', default_value = "127.0.0.1:3000")]
+    listen: Vec<Listen>,
+    /// Domain of which deployments get names
+    #[arg(long, value_name = "DOMAIN", env = "DOCKLESS_DOMAIN", default_value = "localhost")]
+    domain: Host,
+    /// Node.js interpreter that functions get: a path, or a name to be found in PATH
+    #[arg(long, value_name = "PATH", env = "DOCKLESS_NODE", default_value = "node")]
+    node: PathBuf,
+    /// Seconds for requests in flight when the platform stops
+    #[arg(long, value_name = "SECONDS", env = "DOCKLESS_GRACE", default_value_t = 10)]
+    grace: u64,
+    /// Prewarmed sandboxes kept per runtime and memory class; 0 keeps none
+    #[arg(long, value_name = "N", env = "DOCKLESS_SHELF", default_value_t = 4)]
+    shelf: usize,
+    /// Leave the Server-Timing header out of answers of functions
+    #[arg(long, env = "DOCKLESS_NO_SERVER_TIMING")]
+    no_server_timing: bool,
+    /// What to log, as `level` or `target=level,…` (error, warn, info, debug, trace)
+    #[arg(long, value_name = "FILTER", env = "DOCKLESS_LOG", default_value = "info")]
+    log: String,
+}
+
+pub(crate) fn main(global: &dockless_cli::Global, args: Args) -> ExitCode {
+    server::log_to_stderr(&args.log);
+    match serve(global, args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "sandboxes need root on this machine (namespaces with ids of their own, control groups, id-mapped mounts)\n\
+             hint: sudo dockless serve"
+        );
+    }
+    let owner = calling_user()?;
+    let data = data_folder(&dockless_cli::data_folder(global))?;
+    let token = token(&data, owner)?;
+    let mut listeners: Vec<OwnedFd> = Vec::new();
+    let mut bound = Vec::new();
+    for listen in &args.listen {
+        let listener = TcpListener::bind(listen.address).with_context(|| format!("cannot listen on {listen}"))?;
+        listener.set_nonblocking(true)?;
+        bound.push(Listen { address: listener.local_addr()?, role: listen.role });
+        listeners.push(listener.into());
+    }
+    let api = bound.iter().find(|listen| listen.role != Role::Apps);
+    let apps = bound.iter().find(|listen| listen.role != Role::Api);
+    let (Some(api), Some(apps)) = (api, apps) else {
+        bail!("no listener answers for {}: add --listen ADDRESS={0}", if api.is_none() { "api" } else { "apps" });
+    };
+    let node = Captured::node(&args.node)?;
+    let mut api_address = api.address;
+    if api_address.ip().is_unspecified() {
+        api_address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let url = format!("http://{api_address}");
+    let token_file = data.join("token");
+    let announcement = serde_json::json!({
+        "version": 1,
+        "url": url,
+        "token_file": token_file,
+        "pid": std::process::id(),
+        "domain": args.domain.as_str(),
+        "data": data,
+    });
+    let config = ServerConfig {
+        data: run_folder(&data).join("data"),
+        token: token.clone(),
+        domain: args.domain.clone(),
+        port: apps.address.port(),
+        roles: bound.iter().map(|listen| listen.role).collect(),
+        server_timing: !args.no_server_timing,
+        shelf: args.shelf,
+        log: args.log.clone(),
+        grace_ms: args.grace.saturating_mul(1000),
+    };
+    let version = node.version.clone();
+    let fingerprint = node.fingerprint.clone();
+    let warden = WardenConfig {
+        binary: std::env::current_exe().context("cannot find the path of this program")?,
+        server_args: vec![server::NAME.to_owned()],
+        server_config: serde_json::to_vec(&config)?,
+        listeners,
+        owner,
+        announcement: announcement.to_string(),
+        ready_line: format!("dockless is ready on {url} (domain {}, data {})", args.domain, data.display()),
+        runtimes: vec![RuntimeSource {
+            language: node.language.to_owned(),
+            version,
+            fingerprint,
+            capture: Box::new(move || node.write()),
+        }],
+        grace: Duration::from_secs(args.grace),
+        data,
+    };
+    Ok(dockless_warden::run(warden)?)
+}
+
+/// Who types: behind sudo the one who called it.
+fn calling_user() -> anyhow::Result<(u32, u32)> {
+    let of = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u32>().with_context(|| format!("{name} is not a number")));
+    match (of("SUDO_UID"), of("SUDO_GID")) {
+        (Some(uid), Some(gid)) => Ok((uid?, gid?)),
+        _ => Ok((0, 0)),
+    }
+}
+
+fn data_folder(path: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path)
+        .with_context(|| format!("cannot make the data folder {}", path.display()))?;
+    path.canonicalize().with_context(|| format!("cannot find the data folder {}", path.display()))
+}
+
+/// The administrator's token: read, or made at the first start.
+fn token(data: &Path, owner: (u32, u32)) -> anyhow::Result<dockless_model::Secret> {
+    let path = data.join("token");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let token = text.trim();
+            if token.is_empty() || !token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                bail!("{} does not hold a token (letters, digits and _); remove it to get a new one", path.display());
+            }
+            Ok(dockless_model::Secret::new(token))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let token = base32(&OsEntropy, TOKEN_LENGTH);
+            let fresh = data.join("token.new");
+            let _ = std::fs::remove_file(&fresh);
+            let mut file = std::fs::File::options()
+                .create_new(true)
+                .write(true)
+                .mode(0o600)
+                .open(&fresh)
+                .with_context(|| format!("cannot write {}", fresh.display()))?;
+            file.write_all(format!("{token}\n").as_bytes())?;
+            file.sync_all()?;
+            std::os::unix::fs::chown(&fresh, Some(owner.0), Some(owner.1))?;
+            std::fs::rename(&fresh, &path)?;
+            Ok(dockless_model::Secret::new(token))
+        }
+        Err(error) => Err(anyhow!(error).context(format!("cannot read {}", path.display()))),
+    }
+}

@@ -1,0 +1,79 @@
+//! Giving privileges up: ids, capabilities, limits, what dies with whom.
+
+use crate::check;
+use rustix::process::{Gid, Resource, Rlimit, Signal, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use std::io;
+
+/// Becomes this user and group and no other, for good. Only for processes with one thread.
+///
+/// # Errors
+/// The ids are not mapped in this user namespace, or no CAP_SETUID/CAP_SETGID.
+pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    Ok(rustix::thread::set_thread_res_uid(uid, uid, uid)?)
+}
+
+/// Empties the bounding set: no program started later can gain a capability from its file.
+///
+/// # Errors
+/// No CAP_SETPCAP.
+pub fn drop_bounding_set() -> io::Result<()> {
+    for capability in 0..64 {
+        // SAFETY: takes integers and touches no memory of ours.
+        match check(libc::c_long::from(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) })) {
+            Ok(_) => {}
+            // The first number the kernel does not know: prctl(2), PR_CAPBSET_DROP.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Empties the effective, permitted, inheritable and ambient sets.
+///
+/// # Errors
+/// None known: giving up is always allowed.
+pub fn drop_capabilities() -> io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    Ok(rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?)
+}
+
+/// This process is killed when the thread that made it ends. Cleared by every change of ids: call it after them.
+///
+/// # Errors
+/// None known.
+pub fn die_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// No core files, and at most `open_files` descriptors.
+///
+/// # Errors
+/// Above the hard limit without CAP_SYS_RESOURCE.
+pub fn limit_resources(open_files: u64) -> io::Result<()> {
+    let exactly = |value| Rlimit { current: Some(value), maximum: Some(value) };
+    rustix::process::setrlimit(Resource::Core, exactly(0))?;
+    Ok(rustix::process::setrlimit(Resource::Nofile, exactly(open_files))?)
+}
+
+/// Raises the soft limit of open files to the hard one.
+///
+/// # Errors
+/// None known.
+pub fn raise_open_files() -> io::Result<()> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    Ok(rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
+}
+
+/// Sets the chance of being chosen when the machine runs out of memory, −1000 (never) to 1000 (first), proc(5).
+///
+/// # Errors
+/// Lowering needs CAP_SYS_RESOURCE.
+pub fn set_oom_score(adjust: i16) -> io::Result<()> {
+    std::fs::write("/proc/self/oom_score_adj", adjust.to_string())
+}

@@ -1,0 +1,99 @@
+//! Warden ↔ spawner: what is to be made, and what became of it. Both sides are one program and one fork apart, so the
+//! words need no version.
+
+use crate::ids::IdBlock;
+use dockless_model::{Digest, InstanceId};
+use dockless_sandbox::protocol::Refusal;
+use dockless_sys::seqpacket;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Ties a report to its order.
+pub(crate) type Ticket = u64;
+
+/// To a spawner.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Make a function sandbox and start its launcher.
+    Launch(Launch),
+    /// Make a tree. Descriptors: manifest, contents.
+    Import { ticket: Ticket, ids: IdBlock },
+}
+
+/// A function sandbox.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Launch {
+    pub(crate) ticket: Ticket,
+    pub(crate) instance: InstanceId,
+    /// Root tree of the runtime.
+    pub(crate) root: Digest,
+    /// Program and arguments inside it.
+    pub(crate) argv: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) memory_bytes: u64,
+    pub(crate) cpu_weight: u16,
+    pub(crate) ids: IdBlock,
+}
+
+/// From a spawner.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// Descriptors: pidfd, control, stdout, stderr, freezer control, freezer events.
+    Launched {
+        ticket: Ticket,
+        pid: u32,
+    },
+    Imported {
+        ticket: Ticket,
+        tree: Digest,
+    },
+    Failed {
+        ticket: Ticket,
+        refusal: Refusal,
+    },
+}
+
+impl Report {
+    pub(crate) fn ticket(&self) -> Ticket {
+        match self {
+            Self::Launched { ticket, .. } | Self::Imported { ticket, .. } | Self::Failed { ticket, .. } => *ticket,
+        }
+    }
+}
+
+/// The longest order: an environment at its bound.
+const MAX_ORDER: usize = 2 * dockless_sandbox::protocol::MAX_MESSAGE;
+
+/// Sends one message, waiting for room: the other side always reads.
+pub(crate) fn send<T: Serialize>(socket: &OwnedFd, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let bytes = serde_json::to_vec(message)?;
+    loop {
+        match seqpacket::send(socket.as_fd(), &bytes, fds) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait(socket, rustix::event::PollFlags::OUT)?,
+            done => return done,
+        }
+    }
+}
+
+/// Receives one message if there is one; `None` when the other side is gone.
+pub(crate) fn receive<T: for<'a> Deserialize<'a>>(socket: &OwnedFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut buffer = vec![0; MAX_ORDER];
+    let (length, fds) = seqpacket::receive(socket.as_fd(), &mut buffer)?;
+    if length == 0 {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::from_slice(&buffer[..length])?, fds)))
+}
+
+/// Blocks until the socket is ready.
+pub(crate) fn wait(socket: &OwnedFd, flags: rustix::event::PollFlags) -> io::Result<()> {
+    loop {
+        let mut polled = [rustix::event::PollFd::new(socket, flags)];
+        match rustix::event::poll(&mut polled, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What servers may ask, and what each wish is checked for before anything happens.
+
+use crate::orders::{self, Launch, Order};
+use crate::sandboxes::{Purpose, Sandbox};
+use crate::session::SessionState;
+use crate::trees;
+use crate::warden::{Pending, Warden};
+use dockless_model::{Digest, FunctionLimits, InstanceId, MemoryMib, RuntimeId};
+use dockless_sandbox::CODE_ROOT;
+use dockless_sandbox::protocol::{
+    Answer, FreezerKind, GroupCap, MAX_ENV, MAX_TAG, Prepared, Refusal, Usage, VERSION, Verb, Welcome,
+};
+use dockless_sys::cgroup::GroupLimits;
+use dockless_sys::mounts::{Detached, Flags};
+use dockless_sys::namespaces::visit_mounts;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Sandboxes on one node, whatever the plans say: processes, descriptors and ids are finite.
+const MAX_SANDBOXES: usize = 10_000;
+/// Longest name of a counted group.
+const MAX_GROUP_NAME: usize = 512;
+
+/// An answer now, or none yet.
+pub(crate) struct Outcome(Option<(Result<Answer, Refusal>, Vec<OwnedFd>)>);
+
+impl Outcome {
+    pub(crate) fn transpose(self) -> Option<(Result<Answer, Refusal>, Vec<OwnedFd>)> {
+        self.0
+    }
+
+    fn later() -> Self {
+        Self(None)
+    }
+}
+
+impl From<Result<Answer, Refusal>> for Outcome {
+    fn from(result: Result<Answer, Refusal>) -> Self {
+        Self(Some((result, Vec::new())))
+    }
+}
+
+impl Warden {
+    /// Deals with one wish of a session.
+    pub(crate) fn answer(&mut self, session: u64, id: u64, verb: Verb, fds: Vec<OwnedFd>) -> Outcome {
+        let state = self.session_mut(session).map_or(SessionState::Starting, |session| session.state);
+        if state == SessionState::Starting && !matches!(verb, Verb::Hello { .. }) {
+            return Err(Refusal::Bad("the first message of a session is hello".into())).into();
+        }
+        match verb {
+            Verb::Hello { versions } => self.hello(session, &versions).into(),
+            Verb::Serving => self.on_serving(session).map(|()| Answer::Done).into(),
+            Verb::Import => self.import(session, id, fds),
+            Verb::Forget { tree } => self.forget(&tree).into(),
+            Verb::Prepare { instance, runtime, memory, env } => {
+                match self.prepare(session, id, instance, runtime, memory, env) {
+                    Ok(()) => Outcome::later(),
+                    Err(refusal) => Err(refusal).into(),
+                }
+            }
+            Verb::Go { instance, code, groups, cpu_weight, tag } => {
+                self.go(session, &instance, code, groups, cpu_weight, tag).map(|()| Answer::Done).into()
+            }
+            Verb::Kill { instance } => self.kill(session, &instance).into(),
+            Verb::Stats { instance } => {
+                self.owned(session, &instance).map(|sandbox| Answer::Usage(sandbox.usage())).into()
+            }
+            Verb::List => {
+                Ok(Answer::Instances { instances: self.sandboxes.iter().map(Sandbox::listed).collect() }).into()
+            }
+            Verb::Adopt { instance } => self.adopt(session, &instance),
+            Verb::Release { instance } => self.release(session, &instance).into(),
+            Verb::Acknowledge { seq } => {
+                self.events.retain(|number, (to, _)| *number > seq || *to != Some(session));
+                Ok(Answer::Done).into()
+            }
+            Verb::Upgrade => self.begin_upgrade(session, id),
+        }
+    }
+
+    fn hello(&mut self, number: u64, versions: &[u32]) -> Result<Answer, Refusal> {
+        if !versions.contains(&VERSION) {
+            return Err(Refusal::Unsupported(format!("this warden speaks version {VERSION} only")));
+        }
+        let succeeds = self.sessions.iter().any(|other| other.number < number);
+        let session = self.session_mut(number).ok_or_else(|| Refusal::Unknown("session".into()))?;
+        if session.state != SessionState::Starting {
+            return Err(Refusal::Bad("hello was said already".into()));
+        }
+        session.state = SessionState::Greeted;
+        self.tell_again(number);
+        Ok(Answer::Welcome(Box::new(Welcome {
+            version: VERSION,
+            session: number,
+            succeeds,
+            runtimes: self.runtimes.all(),
+            cgroup_layout: self.groups_root.layout().label().to_owned(),
+            freezer: match self.freezer_kind() {
+                dockless_sys::cgroup::FreezerKind::V1 => FreezerKind::V1,
+                dockless_sys::cgroup::FreezerKind::V2 => FreezerKind::V2,
+            },
+        })))
+    }
+
+    fn import(&mut self, session: u64, request: u64, fds: Vec<OwnedFd>) -> Outcome {
+        let Some(ids) = self.ids.take() else { return Err(Refusal::NoRoom("no id block is free".into())).into() };
+        let ticket = self.new_ticket();
+        let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let sent = match self.spawners.last_mut() {
+            Some(importer) => {
+                importer.busy.insert(ticket);
+                orders::send(&importer.channel, &Order::Import { ticket, ids }, &borrowed)
+            }
+            None => Err(std::io::Error::other("there is no importer")),
+        };
+        if let Err(error) = sent {
+            self.ids.give_back(ids);
+            return Err(Refusal::Kernel(format!("cannot ask the importer: {error}"))).into();
+        }
+        self.pending.insert(ticket, Pending::Import { session, request, ids });
+        Outcome::later()
+    }
+
+    fn forget(&mut self, tree: &Digest) -> Result<Answer, Refusal> {
+        if self.runtimes.has_tree(tree) || self.sandboxes.uses_code(tree) {
+            return Err(Refusal::InUse(format!("tree {tree}")));
+        }
+        trees::delete(&self.world, tree).map(|()| Answer::Done)
+    }
+
+    fn prepare(
+        &mut self,
+        session: u64,
+        request: u64,
+        instance: InstanceId,
+        runtime: RuntimeId,
+        memory: MemoryMib,
+        env: BTreeMap<String, String>,
+    ) -> Result<(), Refusal> {
+        if self.is_stopping() {
+            return Err(Refusal::NoRoom("the warden is stopping".into()));
+        }
+        let known = self.runtimes.get(&runtime).ok_or_else(|| Refusal::Unknown(format!("runtime {runtime}")))?;
+        check_env(&env)?;
+        let twice = self.sandboxes.get(&instance).is_some()
+            || self
+                .pending
+                .values()
+                .any(|pending| matches!(pending, Pending::Prepare { instance: other, .. } if *other == instance));
+        if twice {
+            return Err(Refusal::Bad(format!("instance {instance} exists already")));
+        }
+        if self.sandboxes.len() + self.pending.len() >= MAX_SANDBOXES {
+            return Err(Refusal::NoRoom(format!("{MAX_SANDBOXES} sandboxes exist")));
+        }
+        let mut variables = known.file.env.clone();
+        variables.extend(env);
+        let (root, argv) = (known.runtime.tree, known.file.argv_for(memory));
+        let ids = self.ids.take().ok_or_else(|| Refusal::NoRoom("no id block is free".into()))?;
+        let ticket = self.new_ticket();
+        let order = Order::Launch(Launch {
+            ticket,
+            instance: instance.clone(),
+            root,
+            argv,
+            env: variables.into_iter().collect(),
+            memory_bytes: memory.bytes() + FunctionLimits::TMP_BYTES,
+            cpu_weight: memory.cpu_weight(),
+            ids,
+        });
+        let launchers = self.spawners.len().saturating_sub(1).max(1);
+        let sent = match self.spawners.iter_mut().take(launchers).min_by_key(|spawner| spawner.busy.len()) {
+            Some(spawner) => {
+                spawner.busy.insert(ticket);
+                orders::send(&spawner.channel, &order, &[])
+            }
+            None => Err(std::io::Error::other("there is no spawner")),
+        };
+        if let Err(error) = sent {
+            self.ids.give_back(ids);
+            return Err(Refusal::Kernel(format!("cannot ask a spawner: {error}")));
+        }
+        self.pending.insert(ticket, Pending::Prepare { session, request, instance, runtime, memory, ids });
+        Ok(())
+    }
+
+    pub(crate) fn prepared(&self, sandbox: &Sandbox) -> Prepared {
+        Prepared {
+            pid: sandbox.pid.as_raw_nonzero().get().cast_unsigned(),
+            socket: self.world.socket(&sandbox.instance).to_string_lossy().into_owned(),
+        }
+    }
+
+    /// A sandbox of this session.
+    fn owned(&self, session: u64, instance: &InstanceId) -> Result<&Sandbox, Refusal> {
+        match self.sandboxes.get(instance) {
+            None => Err(Refusal::Unknown(format!("instance {instance}"))),
+            Some(sandbox) if sandbox.session != Some(session) => Err(Refusal::InUse(format!("instance {instance}"))),
+            Some(sandbox) => Ok(sandbox),
+        }
+    }
+
+    fn go(
+        &mut self,
+        session: u64,
+        instance: &InstanceId,
+        code: Digest,
+        groups: Vec<GroupCap>,
+        cpu_weight: u16,
+        tag: String,
+    ) -> Result<(), Refusal> {
+        let sandbox = self.owned(session, instance)?;
+        if !matches!(sandbox.purpose, Purpose::Waiting) {
+            return Err(Refusal::Bad(format!("instance {instance} has had its go")));
+        }
+        if tag.len() > MAX_TAG || tag.is_empty() {
+            return Err(Refusal::Bad(format!("a tag has 1 to {MAX_TAG} bytes")));
+        }
+        if !(1..=10_000).contains(&cpu_weight)
+            || groups.len() > 8
+            || groups.iter().any(|cap| cap.name.len() > MAX_GROUP_NAME)
+        {
+            return Err(Refusal::Bad(
+                "cpu_weight is 1 to 10000; at most 8 groups with names of at most 512 bytes".into(),
+            ));
+        }
+        trees::folder(&self.world, &code)?;
+        self.groups.join(&groups).map_err(Refusal::CapReached)?;
+        let done = self.specialise(instance, &code, cpu_weight);
+        match (done, self.sandboxes.get_mut(instance)) {
+            (Ok(()), Some(sandbox)) => {
+                sandbox.purpose = Purpose::Serving { code, groups, tag, baseline: Usage::default() };
+                self.just_gone = Some(instance.clone());
+                Ok(())
+            }
+            (result, _) => {
+                self.groups.leave(&groups);
+                result
+            }
+        }
+    }
+
+    /// Sets the share of the processor and mounts the code: from here on the sandbox is somebody's.
+    fn specialise(&self, instance: &InstanceId, code: &Digest, cpu_weight: u16) -> Result<(), Refusal> {
+        let sandbox = self.sandboxes.get(instance).ok_or_else(|| Refusal::Unknown(format!("instance {instance}")))?;
+        // The share that goes with its memory was set at birth.
+        if cpu_weight != sandbox.memory.cpu_weight() {
+            let limits = GroupLimits { cpu_weight: Some(cpu_weight), ..GroupLimits::default() };
+            sandbox
+                .group
+                .set_limits(&limits)
+                .map_err(|error| Refusal::Kernel(format!("cannot set limits: {error}")))?;
+        }
+        let mount = || {
+            // The process is our child and not reaped: its number cannot have become another's.
+            let users = File::open(format!("/proc/{}/ns/user", sandbox.pid.as_raw_nonzero()))?;
+            let tree = Detached::clone_of(self.world.trees.as_fd(), Path::new(&code.to_string()))?;
+            tree.set(Flags::CODE, Some(users.as_fd()))?;
+            visit_mounts(&self.home, sandbox.pidfd.as_fd(), || tree.attach(Path::new(CODE_ROOT)))
+        };
+        mount().map_err(|error| Refusal::Kernel(format!("cannot mount the code: {error}")))
+    }
+
+    fn kill(&self, session: u64, instance: &InstanceId) -> Result<Answer, Refusal> {
+        match self.owned(session, instance) {
+            Ok(sandbox) => sandbox
+                .group
+                .kill()
+                .map(|()| Answer::Done)
+                .map_err(|error| Refusal::Kernel(format!("cannot kill {instance}: {error}"))),
+            Err(Refusal::Unknown(_)) => Ok(Answer::Done),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    fn adopt(&mut self, session: u64, instance: &InstanceId) -> Outcome {
+        let Some(sandbox) = self.sandboxes.get_mut(instance) else {
+            return Err(Refusal::Unknown(format!("instance {instance}"))).into();
+        };
+        if sandbox.session.is_some() {
+            return Err(Refusal::InUse(format!("instance {instance}"))).into();
+        }
+        match sandbox.descriptors() {
+            Ok(fds) => {
+                sandbox.session = Some(session);
+                let prepared = self.sandboxes.get(instance).map(|sandbox| self.prepared(sandbox));
+                match prepared {
+                    Some(prepared) => Outcome(Some((Ok(Answer::Prepared(prepared)), fds))),
+                    None => Err(Refusal::Unknown(format!("instance {instance}"))).into(),
+                }
+            }
+            Err(error) => Err(Refusal::NoRoom(error.to_string())).into(),
+        }
+    }
+
+    fn release(&mut self, session: u64, instance: &InstanceId) -> Result<Answer, Refusal> {
+        self.owned(session, instance)?;
+        if let Some(sandbox) = self.sandboxes.get_mut(instance) {
+            sandbox.session = None;
+        }
+        let heir = self
+            .sessions
+            .iter_mut()
+            .filter(|other| other.number > session && other.state >= SessionState::Greeted)
+            .max_by_key(|other| other.number);
+        if let Some(heir) = heir {
+            heir.event(0, dockless_sandbox::protocol::Happening::Released { instance: instance.clone() });
+        }
+        Ok(Answer::Done)
+    }
+
+    fn begin_upgrade(&mut self, session: u64, request: u64) -> Outcome {
+        if self.upgrade.is_some() || self.sessions.len() > 1 || self.is_stopping() {
+            return Err(Refusal::Bad("a hand-over is going on already".into())).into();
+        }
+        match self.start_server() {
+            Ok(number) => {
+                self.upgrade = Some((session, request, number));
+                Outcome::later()
+            }
+            Err(error) => {
+                Err(Refusal::Kernel(format!("cannot start {}: {error}", self.config.binary.display()))).into()
+            }
+        }
+    }
+}
+
+fn check_env(env: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let size: usize = env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    let valid =
+        |(name, value): (&String, &String)| !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0');
+    if size > MAX_ENV || !env.iter().all(valid) {
+        return Err(Refusal::Bad(format!("an environment has at most {MAX_ENV} bytes, names without = and no NUL")));
+    }
+    Ok(())
+}
