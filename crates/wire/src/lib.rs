@@ -1,1 +1,28 @@
-//! placeholder
+//! Bodies of the HTTP API, shared by server and CLI.
+//!
+//! The deployment endpoints speak the Now API v2: fields come in doubles (`id`/`uid`/`deploymentId`, `state`/`readyState`,
+//! `created`/`createdAt`) because clients of different ages read different ones. What is ours alone ([`Instance`],
+//! [`Status`], [`LogRecord`] …) has one name for one thing. Times are milliseconds since the Unix epoch. Readers ignore
+//! fields they do not know.
+
+mod create;
+mod deployment;
+mod error;
+mod event;
+pub mod file;
+mod instance;
+mod log;
+mod status;
+mod user;
+
+pub use create::{BuildSettings, CreateDeployment, SourceFile};
+pub use deployment::{
+    AliasError, Build, BuildList, BuildOutput, Creator, Deployment, DeploymentList, LambdaOutput, Pagination, Removed,
+};
+pub use error::{ErrorBody, ErrorDetail};
+pub use event::{Event, EventPayload};
+pub use file::Uploaded;
+pub use instance::{Instance, InstanceList, Slept};
+pub use log::LogRecord;
+pub use status::{RuntimeStatus, Status, Upgraded};
+pub use user::{Billing, TeamList, User, UserBody};

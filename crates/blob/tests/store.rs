@@ -1,0 +1,147 @@
+//! The blob store on a real folder.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use dockless_blob::{BlobError, BlobStore};
+use dockless_model::Digest;
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+use tempfile::TempDir;
+
+fn store() -> (TempDir, BlobStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(folder.path()).unwrap();
+    (folder, store)
+}
+
+fn temporaries(root: &Path) -> usize {
+    fs::read_dir(root.join("tmp")).unwrap().count()
+}
+
+fn make_old(path: &Path, age: Duration) {
+    let file = fs::File::open(path).unwrap();
+    file.set_modified(SystemTime::now() - age).unwrap();
+}
+
+#[tokio::test]
+async fn a_content_comes_back_under_both_of_its_names() {
+    let (folder, store) = store();
+    let stored = store.put(b"hello").await.unwrap();
+    assert_eq!(stored.digest, Digest::of(b"hello"));
+    assert_eq!(stored.wire.to_string(), "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d");
+    assert_eq!(stored.size, 5);
+    assert_eq!(store.read(&stored.digest).await.unwrap(), b"hello");
+    assert!(store.contains(&stored.digest).await);
+    let name = stored.digest.to_string();
+    let meta = fs::metadata(folder.path().join(&name[..2]).join(&name[2..])).unwrap();
+    assert_eq!(meta.permissions().mode() & 0o777, 0o444);
+    assert_eq!(temporaries(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn contents_larger_than_the_buffer_are_hashed_whole() {
+    let (_folder, store) = store();
+    let bytes: Vec<u8> = (0..1_000_003_u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
+    let mut writer = store.writer().await.unwrap();
+    for chunk in bytes.chunks(70_001) {
+        writer.write(chunk).await.unwrap();
+    }
+    let stored = writer.finish().await.unwrap();
+    assert_eq!((stored.digest, stored.size), (Digest::of(&bytes), 1_000_003));
+    assert_eq!(store.read(&stored.digest).await.unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn an_abandoned_write_leaves_nothing() {
+    let (folder, store) = store();
+    let mut writer = store.writer().await.unwrap();
+    writer.write(&vec![1; 600_000]).await.unwrap();
+    assert_eq!(temporaries(folder.path()), 1);
+    drop(writer);
+    assert_eq!(temporaries(folder.path()), 0);
+    assert!(!store.contains(&Digest::of(&vec![1; 600_000])).await);
+}
+
+#[tokio::test]
+async fn a_content_that_is_not_what_was_announced_leaves_nothing() {
+    let (folder, store) = store();
+    let announced = store.put(b"announced").await.unwrap().wire;
+    let mut writer = store.writer().await.unwrap();
+    writer.write(b"other").await.unwrap();
+    assert!(matches!(writer.finish_as(announced).await, Err(BlobError::Mismatch { found }) if found != announced));
+    assert!(!store.contains(&Digest::of(b"other")).await);
+    assert_eq!(temporaries(folder.path()), 0);
+    let mut writer = store.writer().await.unwrap();
+    writer.write(b"announced").await.unwrap();
+    assert_eq!(writer.finish_as(announced).await.unwrap().wire, announced);
+}
+
+#[tokio::test]
+async fn many_writers_of_one_content_all_succeed() {
+    let (folder, store) = store();
+    let writers: Vec<_> = (0..16)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.put(b"same").await })
+        })
+        .collect();
+    for writer in writers {
+        assert_eq!(writer.await.unwrap().unwrap().digest, Digest::of(b"same"));
+    }
+    assert_eq!(store.read(&Digest::of(b"same")).await.unwrap(), b"same");
+    assert_eq!(temporaries(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn opening_removes_what_dead_writers_left_and_spares_living_ones() {
+    let (folder, store) = store();
+    let tmp = folder.path().join("tmp");
+    let dead = tmp.join("put-dead");
+    fs::write(&dead, b"half").unwrap();
+    make_old(&dead, Duration::from_secs(3600));
+    let mut writer = store.writer().await.unwrap();
+    writer.write(b"living").await.unwrap();
+    for entry in fs::read_dir(&tmp).unwrap() {
+        make_old(&entry.unwrap().path(), Duration::from_secs(3600));
+    }
+    let second = BlobStore::open(folder.path()).unwrap();
+    assert!(!dead.exists());
+    let stored = writer.finish().await.unwrap();
+    assert!(second.contains(&stored.digest).await);
+}
+
+#[tokio::test]
+async fn a_missing_content_is_told_from_a_failure() {
+    let (_folder, store) = store();
+    let nothing = Digest::of(b"nothing");
+    assert!(matches!(store.read(&nothing).await, Err(BlobError::Missing(digest)) if digest == nothing));
+    assert!(matches!(store.open_file(&nothing), Err(BlobError::Missing(_))));
+    store.remove(&nothing).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_contents_old_enough_are_removed_and_storing_again_makes_them_young() {
+    let (folder, store) = store();
+    let digest = store.put(b"x").await.unwrap().digest;
+    let hour = Duration::from_secs(3600);
+    assert!(!store.remove_older(&digest, hour).await.unwrap());
+    let name = digest.to_string();
+    let path = folder.path().join(&name[..2]).join(&name[2..]);
+    make_old(&path, hour * 2);
+    let listed = store.list(digest.as_bytes()[0]).await.unwrap();
+    assert!(listed.len() == 1 && listed[0].age >= hour && listed[0].size == 1, "{listed:?}");
+    store.put(b"x").await.unwrap();
+    assert!(!store.remove_older(&digest, hour).await.unwrap());
+    make_old(&path, hour * 2);
+    assert!(store.remove_older(&digest, hour).await.unwrap());
+    assert!(!store.contains(&digest).await);
+}
+
+#[tokio::test]
+async fn free_space_is_told() {
+    let (_folder, store) = store();
+    assert!(store.free_bytes().await.unwrap() > 0);
+}

@@ -1,0 +1,145 @@
+//! Creation of a deployment.
+
+mod body;
+mod fields;
+mod source;
+
+use crate::{Caller, Control, Error};
+use body::{Body, Content};
+use dockless_model::{
+    BuildId, DeploymentId, Digest, ProjectId, ProjectName, SourcePath, Timestamp, WireDigest, output::BundleFile,
+};
+use dockless_store::{Created, FileRow, NewDeployment, StoreError};
+use sha2::Digest as _;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Labels tried before a creation is given up: each has 45 random bits, so the second is never needed.
+const LABELS: usize = 5;
+
+/// What stands beside the body of a creation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CreateOptions {
+    /// Create although the same request did so a moment ago.
+    pub force_new: bool,
+    /// The files are a ready output tree: not supported yet.
+    pub prebuilt: bool,
+}
+
+impl Control {
+    /// Creates a deployment from the JSON of a request, QUEUED. The same request sent again within a minute gives the
+    /// deployment that the first made, unless that failed or `force_new` is set.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the field; [`Error::MissingFiles`] the contents to upload first, those present are kept
+    /// for an hour; [`Error::NoSpace`]; disk or database fail. Nothing is made then.
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        json: &[u8],
+        options: CreateOptions,
+    ) -> Result<dockless_wire::Deployment, Error> {
+        if options.prebuilt {
+            return Err(Error::field("prebuilt", "ready output trees are not supported by this version"));
+        }
+        let body = body::read(json, self.config())?;
+        let name = self.project_name(caller, &body).await?;
+        self.must_have_space().await?;
+        let source = self.source(caller, body.files).await?;
+        let listing = serde_json::to_vec(&source).map_err(|_| Error::Damaged("a source's listing"))?;
+        let listing = self.blobs().put(&listing).await?.digest;
+        let now = self.now();
+        let force = options.force_new || body.force_new;
+        let new = NewDeployment {
+            id: DeploymentId::random(self.entropy()),
+            account: caller.id().clone(),
+            new_project: ProjectId::random(self.entropy()),
+            build: BuildId::random(self.entropy()),
+            region: self.config().region.clone(),
+            host: self.config().domain.clone(),
+            name,
+            target: body.target,
+            meta: body.meta,
+            env: body.env,
+            request: Digest::from_bytes(sha2::Sha256::digest(json).into()),
+            same_since: (!force).then(|| Timestamp(now.0 - millis(self.config().same_request))),
+            wants_alias: body.wants_alias,
+            source: listing,
+            blobs: source.values().map(|file| file.blob).chain([listing]).collect::<BTreeSet<_>>(),
+        };
+        let id = self.insert(new, now).await?;
+        self.advance().await?;
+        self.queued().notify_one();
+        self.deployment(caller, id.as_str()).await
+    }
+
+    async fn insert(&self, mut new: NewDeployment, now: Timestamp) -> Result<DeploymentId, Error> {
+        for _ in 0..LABELS {
+            let label = new.name.deployment_label(self.entropy());
+            new.host = self.config().host(&label).ok_or_else(|| Error::field("name", "too long for this domain"))?;
+            match self.db().create_deployment(&new, now).await {
+                Err(StoreError::Taken(_)) => {}
+                Err(error) => return Err(error.into()),
+                Ok(Created::Before(id)) => return Ok(id),
+                Ok(Created::New) => {
+                    tracing::info!(deployment = %new.id, project = %new.name, host = %new.host, "deployment created");
+                    return Ok(new.id);
+                }
+            }
+        }
+        Err(Error::Damaged("the source of randomness"))
+    }
+
+    /// The project named by `project` (id or name) or `name`.
+    async fn project_name(&self, caller: &Caller, body: &Body) -> Result<ProjectName, Error> {
+        if let Some(project) = &body.project {
+            if let Some(found) = self.db().project(caller.id(), project).await? {
+                return Ok(found.name);
+            }
+            // A name may be new, an id may not.
+            if project.starts_with(ProjectId::PREFIX) {
+                return Err(Error::field("project", "there is no project of this id"));
+            }
+            return project.parse().map_err(Error::parse("project"));
+        }
+        body.name.clone().ok_or_else(|| Error::field("name", "expected the name of the project"))
+    }
+
+    /// Finds every content of the source.
+    async fn source(
+        &self,
+        caller: &Caller,
+        files: BTreeMap<SourcePath, body::File>,
+    ) -> Result<BTreeMap<SourcePath, BundleFile>, Error> {
+        let wires: BTreeSet<WireDigest> = files.values().filter_map(body::File::uploaded).collect();
+        let wires: Vec<_> = wires.into_iter().collect();
+        let now = self.now();
+        let found = self.db().pin_files(caller.id(), &wires, now.plus(self.config().pin), now).await?;
+        let missing: Vec<_> = wires.into_iter().filter(|wire| !found.contains_key(wire)).collect();
+        if !missing.is_empty() {
+            return Err(Error::MissingFiles(missing));
+        }
+        let mut source = BTreeMap::new();
+        for (path, file) in files {
+            let stored = match &file.content {
+                Content::Inline(bytes) => {
+                    let stored = self.blobs().put(bytes).await?;
+                    FileRow { digest: stored.digest, size: stored.size }
+                }
+                Content::Uploaded { wire, size } => {
+                    let row = found.get(wire).copied().ok_or_else(|| Error::MissingFiles(vec![*wire]))?;
+                    if size.is_some_and(|size| size != row.size) {
+                        let message = format!("{path} was uploaded with {} bytes", row.size);
+                        return Err(Error::field(format!("files[{}].size", file.index), message));
+                    }
+                    row
+                }
+            };
+            source.insert(path, BundleFile { blob: stored.digest, size: stored.size, executable: file.executable });
+        }
+        Ok(source)
+    }
+}
+
+fn millis(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

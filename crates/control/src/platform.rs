@@ -1,0 +1,101 @@
+//! The port to this machine: what control asks of builds, instances and logs. The binary implements it.
+
+use crate::BuildLog;
+use dockless_model::{AccountId, DeploymentId, Digest, Output, ProjectName, SourcePath, output::BundleFile};
+use dockless_wire::{Instance, LogRecord, RuntimeStatus};
+use futures_util::{future::BoxFuture, stream::BoxStream};
+use std::collections::BTreeMap;
+
+/// This machine.
+pub trait Platform: Send + Sync + 'static {
+    /// Turns a source into an output, trees imported. Cancelled when the future is dropped.
+    fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>>;
+
+    /// Deletes an imported tree. One that is gone is deleted already; one that a running sandbox still uses may be
+    /// refused and is asked for again later.
+    fn forget_tree(&self, tree: Digest) -> BoxFuture<'_, Result<(), Trouble>>;
+
+    /// Retires a deployment's idle instances now and its busy ones after their request; says how many.
+    fn sleep(&self, deployment: DeploymentId) -> BoxFuture<'_, usize>;
+
+    /// The deployment was removed: retires its instances and deletes its logs. Doing it twice is no error.
+    fn forget(&self, deployment: DeploymentId) -> BoxFuture<'_, Result<(), Trouble>>;
+
+    /// All instances of all accounts.
+    fn instances(&self) -> Vec<Running>;
+
+    /// Runtime log of a deployment. With [`LogQuery::follow`] the stream stays open; dropping it ends the watch.
+    fn logs(&self, deployment: DeploymentId, query: LogQuery) -> BoxFuture<'_, Result<LogStream, Trouble>>;
+
+    /// What can be run, and how many sandboxes wait prewarmed.
+    fn runtimes(&self) -> Vec<RuntimeStatus>;
+
+    /// Hands over to a new server; returns once that answers requests.
+    fn upgrade(&self) -> BoxFuture<'_, Result<(), Trouble>>;
+}
+
+/// Lines of a runtime log, oldest first.
+pub type LogStream = BoxStream<'static, LogRecord>;
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct BuildJob {
+    /// For which deployment.
+    pub deployment: DeploymentId,
+    /// Of which account.
+    pub account: AccountId,
+    /// Of which project.
+    pub project: ProjectName,
+    /// The source; every blob is stored.
+    pub source: BTreeMap<SourcePath, BundleFile>,
+    /// Where its words go.
+    pub log: BuildLog,
+}
+
+/// Why a build left nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildFailure {
+    /// The source is at fault.
+    #[error("{message}")]
+    Source {
+        /// For people: what is wrong, and a hint.
+        message: String,
+        /// The step that failed, e.g. `api/date.js`.
+        step: Option<String>,
+    },
+    /// We are.
+    #[error("build")]
+    Internal(#[source] Trouble),
+}
+
+/// An instance and whose it is.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// Whose.
+    pub account: AccountId,
+    /// What `ps` shows.
+    pub instance: Instance,
+}
+
+/// Which part of a runtime log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    /// Only after this sequence.
+    pub since: Option<u64>,
+    /// Only the last so many of those that exist already.
+    pub limit: Option<usize>,
+    /// Go on with what comes.
+    pub follow: bool,
+}
+
+/// A failure of this machine; logged where it is handled, never shown.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Trouble(Box<dyn std::error::Error + Send + Sync>);
+
+impl Trouble {
+    /// Takes any error or text.
+    pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(error.into())
+    }
+}

@@ -1,0 +1,35 @@
+//! The platform itself.
+
+use crate::{Caller, Control, Error};
+use dockless_wire::{Status, Upgraded};
+
+impl Control {
+    /// How the platform is.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for all but its owner; the database or disk cannot be asked.
+    pub async fn status(&self, caller: &Caller) -> Result<Status, Error> {
+        caller.must_be_admin()?;
+        Ok(Status {
+            version: self.config().version.clone(),
+            pid: std::process::id(),
+            started_at: self.started_at(),
+            domain: self.config().domain.clone(),
+            region: self.config().region.clone(),
+            runtimes: self.platform().runtimes(),
+            instances: self.platform().instances().len(),
+            builds: self.db().open_builds().await?,
+            free_disk_bytes: self.blobs().free_bytes().await?,
+        })
+    }
+
+    /// Hands over to a new server.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for all but its owner; the new server does not come up, and this one goes on.
+    pub async fn upgrade(&self, caller: &Caller) -> Result<Upgraded, Error> {
+        caller.must_be_admin()?;
+        self.platform().upgrade().await?;
+        Ok(Upgraded { upgraded: true })
+    }
+}

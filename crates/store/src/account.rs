@@ -1,0 +1,198 @@
+//! Accounts and their tokens.
+
+use crate::{Db, StoreError, row::Columns};
+use dockless_model::{AccountId, Digest, Plan, Timestamp, TokenId};
+use sqlx::sqlite::SqliteRow;
+
+/// Owner of projects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Which.
+    pub id: AccountId,
+    /// Unique name.
+    pub username: String,
+    /// Address.
+    pub email: String,
+    /// Name for people.
+    pub display_name: String,
+    /// Caps.
+    pub plan: Plan,
+    /// May act on the platform itself.
+    pub admin: bool,
+    /// Since.
+    pub created_at: Timestamp,
+}
+
+/// An account to be made.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// Which.
+    pub id: AccountId,
+    /// Unique name.
+    pub username: String,
+    /// Address.
+    pub email: String,
+    /// Name for people.
+    pub display_name: String,
+    /// Caps.
+    pub plan: Plan,
+    /// May act on the platform itself.
+    pub admin: bool,
+}
+
+/// A token to be made.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// Which.
+    pub id: TokenId,
+    /// Whose.
+    pub account: AccountId,
+    /// For people; with [`Db::set_named_token`] unique within the account.
+    pub name: String,
+    /// SHA-256 of the secret.
+    pub hash: Digest,
+    /// Not accepted from then on.
+    pub expires_at: Option<Timestamp>,
+}
+
+const COLUMNS: &str = "accounts.id, username, email, display_name, plan, admin, accounts.created_at";
+
+fn plan(label: &str) -> Option<Plan> {
+    [Plan::Owner, Plan::Pro, Plan::Oss].into_iter().find(|plan| plan.label() == label)
+}
+
+fn read(row: &SqliteRow) -> Result<Account, StoreError> {
+    Ok(Account {
+        id: row.noun("id")?,
+        username: row.text("username")?,
+        email: row.text("email")?,
+        display_name: row.text("display_name")?,
+        plan: row.label("plan", plan)?,
+        admin: row.flag("admin")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+impl Db {
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`]: the user name.
+    pub async fn create_account(&self, new: &NewAccount, now: Timestamp) -> Result<(), StoreError> {
+        let mut write = self.write(now).await?;
+        let insert = sqlx::query(
+            "INSERT INTO accounts (id, username, email, display_name, plan, admin, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(new.id.as_str())
+        .bind(&new.username)
+        .bind(&new.email)
+        .bind(&new.display_name)
+        .bind(new.plan.label())
+        .bind(i64::from(new.admin))
+        .bind(now.0)
+        .execute(write.on())
+        .await;
+        match insert {
+            Err(error) if StoreError::is_conflict(&error) => Err(StoreError::Taken("user name")),
+            Err(error) => Err(error.into()),
+            Ok(_) => write.commit().await,
+        }
+    }
+
+    /// The account of that name.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn account_by_name(&self, username: &str) -> Result<Option<Account>, StoreError> {
+        let row = sqlx::query(&format!("SELECT {COLUMNS} FROM accounts WHERE username = $1"))
+            .bind(username)
+            .fetch_optional(self.reader())
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The account of that id.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn account(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
+        let row = sqlx::query(&format!("SELECT {COLUMNS} FROM accounts WHERE id = $1"))
+            .bind(id.as_str())
+            .fetch_optional(self.reader())
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The account whose token has this hash, if it has not expired. The look-up compares hashes of a secret nobody can
+    /// choose towards a value, so its timing tells nothing of use.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn account_by_token(&self, hash: &Digest, now: Timestamp) -> Result<Option<Account>, StoreError> {
+        let row = sqlx::query(&format!(
+            "SELECT {COLUMNS} FROM tokens JOIN accounts ON accounts.id = tokens.account_id \
+             WHERE hash = $1 AND (expires_at IS NULL OR expires_at > $2)"
+        ))
+        .bind(hash.to_string())
+        .bind(now.0)
+        .fetch_optional(self.reader())
+        .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// Adds a token.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`]: the hash, which no two random secrets share.
+    pub async fn create_token(&self, new: &NewToken, now: Timestamp) -> Result<(), StoreError> {
+        let mut write = self.write(now).await?;
+        insert_token(&mut write, new).await?;
+        write.commit().await
+    }
+
+    /// Makes this token the only one of its name in its account. Nothing changes if it is that already.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`]: the hash belongs to a token of another name or account.
+    pub async fn set_named_token(&self, new: &NewToken, now: Timestamp) -> Result<(), StoreError> {
+        let same: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM tokens WHERE account_id = $1 AND name = $2 AND hash = $3")
+                .bind(new.account.as_str())
+                .bind(&new.name)
+                .bind(new.hash.to_string())
+                .fetch_optional(self.reader())
+                .await?;
+        if same.is_some() {
+            return Ok(());
+        }
+        let mut write = self.write(now).await?;
+        sqlx::query("DELETE FROM tokens WHERE account_id = $1 AND name = $2")
+            .bind(new.account.as_str())
+            .bind(&new.name)
+            .execute(write.on())
+            .await?;
+        insert_token(&mut write, new).await?;
+        write.commit().await
+    }
+}
+
+async fn insert_token(write: &mut crate::db::Write, new: &NewToken) -> Result<(), StoreError> {
+    let now = write.now;
+    let insert = sqlx::query(
+        "INSERT INTO tokens (id, account_id, name, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(new.id.as_str())
+    .bind(new.account.as_str())
+    .bind(&new.name)
+    .bind(new.hash.to_string())
+    .bind(now.0)
+    .bind(new.expires_at.map(|at| at.0))
+    .execute(write.on())
+    .await;
+    match insert {
+        Err(error) if StoreError::is_conflict(&error) => Err(StoreError::Taken("token")),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(()),
+    }
+}

@@ -1,0 +1,108 @@
+//! Connections and transactions.
+
+use crate::{StoreError, migrate};
+use dockless_model::Timestamp;
+use sqlx::{
+    Sqlite, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use std::{path::Path, time::Duration};
+
+/// How long a writer waits for another process's transaction.
+const BUSY: Duration = Duration::from_secs(10);
+/// Readers at once: WAL lets them run beside the writer.
+const READERS: u32 = 4;
+
+/// The database; clones share its connections.
+#[derive(Debug, Clone)]
+pub enum Db {
+    /// One file on local disk.
+    Sqlite(SqliteFile),
+}
+
+/// Connections to one file: one that writes, so that writers of this process queue instead of colliding, and some that
+/// only read.
+#[derive(Debug, Clone)]
+pub struct SqliteFile {
+    write: SqlitePool,
+    read: SqlitePool,
+}
+
+impl Db {
+    /// Opens or makes the file and brings its schema up to date. Several processes may open it at once.
+    ///
+    /// # Errors
+    /// The file cannot be made or read; [`StoreError::Newer`].
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // NORMAL may lose the last commits when the power goes: a deployment that was answered must not vanish.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY)
+            .foreign_keys(true);
+        let write = SqlitePoolOptions::new()
+            .max_connections(1)
+            // Builds write their log here while requests wait: longer than any transaction of another process.
+            .acquire_timeout(BUSY * 3)
+            .connect_with(options.clone())
+            .await?;
+        migrate::run(&write).await?;
+        let read =
+            SqlitePoolOptions::new().max_connections(READERS).connect_with(options.pragma("query_only", "ON")).await?;
+        Ok(Self::Sqlite(SqliteFile { write, read }))
+    }
+
+    /// Ends all connections: the file is then whole without its write-ahead log.
+    pub async fn close(&self) {
+        let Self::Sqlite(file) = self;
+        file.read.close().await;
+        file.write.close().await;
+    }
+
+    /// The number that every writing transaction bumps.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn revision(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT value FROM revision").fetch_one(self.reader()).await?)
+    }
+
+    pub(crate) fn reader(&self) -> &SqlitePool {
+        let Self::Sqlite(file) = self;
+        &file.read
+    }
+
+    /// Begins a writing transaction: takes the write lock at once (a read that later wants to write could only fail)
+    /// and bumps the revision. Dropped without [`Write::commit`] it changes nothing.
+    pub(crate) async fn write(&self, now: Timestamp) -> Result<Write, StoreError> {
+        let Self::Sqlite(file) = self;
+        let mut tx = file.write.begin_with("BEGIN IMMEDIATE").await?;
+        let revision = sqlx::query_scalar("UPDATE revision SET value = value + 1 WHERE one = 1 RETURNING value")
+            .fetch_one(&mut *tx)
+            .await?;
+        Ok(Write { tx, revision, now })
+    }
+}
+
+/// A writing transaction.
+pub(crate) struct Write {
+    pub(crate) tx: Transaction<'static, Sqlite>,
+    /// Of this transaction, unique to it.
+    pub(crate) revision: i64,
+    pub(crate) now: Timestamp,
+}
+
+impl Write {
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.tx.commit().await?)
+    }
+}
+
+impl Write {
+    /// The connection, for `execute(write.on())`.
+    pub(crate) fn on(&mut self) -> &mut sqlx::SqliteConnection {
+        &mut self.tx
+    }
+}

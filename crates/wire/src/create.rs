@@ -1,0 +1,62 @@
+//! `POST /v13/deployments`.
+
+use dockless_model::{Secret, WireDigest};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Body of a creation, as our CLI sends it. Other clients may send more; the server refuses keys it cannot honour.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateDeployment {
+    /// 2: files become static files and functions.
+    pub version: u32,
+    /// Project; made if it does not exist.
+    pub name: String,
+    /// The source, in any order.
+    pub files: Vec<SourceFile>,
+    /// Environment of the functions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Secret>,
+    /// Settings of the build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildSettings>,
+    /// Labels of the client.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub meta: BTreeMap<String, String>,
+    /// `production` or absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// `false` leaves the project's alias where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_assign_custom_domains: Option<bool>,
+}
+
+/// Settings of a build.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct BuildSettings {
+    /// Environment of the build.
+    #[serde(default)]
+    pub env: BTreeMap<String, Secret>,
+}
+
+/// One file of a source: named by its digest after an upload, or with its content in `data`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// Path with `/`, relative to the source's root.
+    pub file: String,
+    /// SHA-1 of an uploaded content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha: Option<WireDigest>,
+    /// Bytes of that content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// `st_mode` in decimal: 33188 is 0100644, 33261 is 0100755.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+    /// The content itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// How `data` is written: `utf-8` (also when absent) or `base64`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+}
