@@ -1,1 +1,44 @@
-//! placeholder
+//! From a socket to a deployment: accepts connections, finds the deployment of a host, matches its routes, serves its
+//! files and hands requests to its functions. Bodies stream both ways; nothing here waits on SQL.
+//!
+//! ```text
+//! connection ─► authority ─► hosts (snapshot, else one load) ─► routes ─┬─► files ──────────────► answer
+//!      │            └─ API hosts ─► ApiService                         └─► function ─► pool ─► lease
+//!      └─ timeouts, drain, lingering close
+//! ```
+
+mod activity;
+mod authority;
+mod body;
+mod config;
+mod connection;
+mod deployment;
+mod file_body;
+mod files;
+mod function;
+mod gateway;
+mod headers;
+mod hosts;
+mod listen;
+mod page;
+mod range;
+mod request;
+mod small_files;
+mod timing;
+mod upload;
+
+pub use authority::Role;
+pub use config::{Drain, GatewayConfig, HostsConfig};
+pub use deployment::{Deployment, Directory, LoadError};
+pub use dockless_pool::BodyError;
+pub use gateway::{ApiBody, ApiService, Gateway, Peer};
+pub use hosts::HostTable;
+pub use listen::Drained;
+
+/// A boxed future, as in `futures`.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Header of every answer: the request's id, as on error pages and in logs.
+pub const ID_HEADER: &str = "x-dockless-id";
+/// Header of answers that are ours and not the deployment's: the name of a [`dockless_model::Code`].
+pub const ERROR_HEADER: &str = "x-dockless-error";

@@ -1,1 +1,16 @@
-//! placeholder
+//! Route tables: which file or function answers a path, and with which query. Pure: no I/O, no HTTP types.
+//!
+//! ```text
+//! "/api/user/7%2F8?x=1" ─ RequestPath::parse ─► "/api/user/7%2F8"
+//!      ─ Table::find ─► start routes → what exists at the path → filesystem routes (check: the destination exists)
+//!      ─► found, query "x=1&id=7%2F8"
+//! ```
+
+mod escape;
+mod path;
+mod query;
+mod table;
+
+pub use escape::{dest_literal, query_literal, src_literal};
+pub use path::{PathError, RequestPath};
+pub use table::{Match, RouteError, Table};

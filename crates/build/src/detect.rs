@@ -1,0 +1,287 @@
+//! From names of files to a plan.
+
+use crate::{
+    BuildError, MAX_BUNDLE_BYTES, Plan, Source, SourceFile, Step, documents,
+    functions::Functions,
+    statics::{content_type, output_path},
+};
+use dockless_model::{FunctionLimits, SourcePath, output::StaticFile};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Decides what a source without configuration is: `api/**/*.{js,mjs,cjs}` are functions, `public/` is the web root if
+/// there is one, else all other files are served.
+///
+/// # Errors
+/// Every variant of [`BuildError`] that needs no machine to find out.
+pub fn detect(source: &Source) -> Result<Plan, BuildError> {
+    refuse_files_that_are_folders(source.files.keys())?;
+    let functions = Functions::among(source.files.keys())?;
+    let has_functions = !functions.outputs.is_empty();
+    documents::check(source, has_functions)?;
+
+    let has_public = source.files.keys().any(|path| path.as_str().starts_with("public/"));
+    let files: BTreeMap<SourcePath, StaticFile> = source
+        .files
+        .iter()
+        .filter_map(|(path, file)| {
+            let output = output_path(path, has_public, has_functions)?;
+            let content_type = content_type(&output);
+            Some((output, StaticFile { blob: file.blob, size: file.size, content_type }))
+        })
+        .collect();
+    if files.is_empty() && !has_functions {
+        return Err(BuildError::Empty);
+    }
+
+    let shared = if has_functions { shared_files(source, &functions) } else { BTreeMap::new() };
+    let steps = functions
+        .outputs
+        .iter()
+        .filter_map(|(entrypoint, output)| {
+            let file = source.files.get(entrypoint)?.clone();
+            let (entrypoint, output) = (entrypoint.clone(), output.clone());
+            Some(Step { entrypoint, file, output, language: "node", limits: FunctionLimits::default() })
+        })
+        .collect::<Vec<_>>();
+    for step in &steps {
+        check_size(step, &shared)?;
+    }
+    let mut warnings = Vec::new();
+    if has_public && source.files.keys().any(|path| path.as_str() == "index.html") {
+        warnings.push("index.html is not served: public/ is the web root".to_owned());
+    }
+    Ok(Plan { files, steps, shared: Arc::new(shared), routes: functions.routes, warnings })
+}
+
+/// What every function may read beside its own file. Tracing which of it each one needs comes with dependencies.
+fn shared_files(source: &Source, functions: &Functions) -> BTreeMap<SourcePath, SourceFile> {
+    let left_out = |path: &SourcePath| {
+        functions.outputs.contains_key(path)
+            || ["public/", "static/", ".git/"].iter().any(|folder| path.as_str().starts_with(folder))
+    };
+    source.files.iter().filter(|(path, _)| !left_out(path)).map(|(path, file)| (path.clone(), file.clone())).collect()
+}
+
+fn check_size(step: &Step, shared: &BTreeMap<SourcePath, SourceFile>) -> Result<(), BuildError> {
+    let bytes = shared.values().fold(step.file.size, |sum, file| sum.saturating_add(file.size));
+    if bytes <= MAX_BUNDLE_BYTES {
+        return Ok(());
+    }
+    let mut biggest: Vec<(SourcePath, u64)> = shared.iter().map(|(path, file)| (path.clone(), file.size)).collect();
+    biggest.push((step.entrypoint.clone(), step.file.size));
+    biggest.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    biggest.truncate(3);
+    Err(BuildError::BundleTooLarge { entrypoint: step.entrypoint.clone(), bytes, biggest })
+}
+
+/// A tree that came from a file system has none, one from an HTTP client may.
+fn refuse_files_that_are_folders<'a>(paths: impl Iterator<Item = &'a SourcePath> + Clone) -> Result<(), BuildError> {
+    let known: std::collections::HashSet<&str> = paths.clone().map(SourcePath::as_str).collect();
+    for path in paths {
+        let mut text = path.as_str();
+        while let Some((folder, _)) = text.rsplit_once('/') {
+            if let (true, Ok(path)) = (known.contains(folder), folder.parse()) {
+                return Err(BuildError::FileAndFolder { path });
+            }
+            text = folder;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dockless_model::Digest;
+    use dockless_routing::{RequestPath, Table};
+
+    fn source(paths: &[&str]) -> Source {
+        let file = |path: &str| SourceFile { blob: Digest::of(path.as_bytes()), size: 10, executable: false };
+        Source { files: paths.iter().map(|path| (path.parse().unwrap(), file(path))).collect(), ..Source::default() }
+    }
+
+    fn with_document(mut source: Source, path: &str, text: &str) -> Source {
+        let blob = Digest::of(text.as_bytes());
+        let path: SourcePath = path.parse().unwrap();
+        source.files.insert(path.clone(), SourceFile { blob, size: 10, executable: false });
+        source.documents.insert(path, text.into());
+        source
+    }
+
+    fn keys<T>(map: &BTreeMap<SourcePath, T>) -> Vec<&str> {
+        map.keys().map(SourcePath::as_str).collect()
+    }
+
+    /// Output and query that the plan's own routes give a request.
+    fn ask(plan: &Plan, path: &str) -> Option<(String, Option<String>)> {
+        let table = Table::compile(&plan.routes).unwrap();
+        let outputs: Vec<&str> =
+            keys(&plan.files).into_iter().chain(plan.steps.iter().map(|step| step.output.as_str())).collect();
+        let look_up = |output: &str| {
+            let index = [output, "index"].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/");
+            outputs.iter().find(|known| **known == output || **known == index).map(|known| (*known).to_owned())
+        };
+        table.find(&RequestPath::parse(path).unwrap(), None, look_up).map(|found| (found.found, found.query))
+    }
+
+    #[test]
+    fn the_hello_example_is_functions_and_files() {
+        let plan = detect(&with_document(
+            source(&[
+                "index.html",
+                "static/logo.svg",
+                "api/date.js",
+                "api/user/[id].js",
+                "api/_lib/helper.js",
+                "api/.hidden.js",
+                "api/types.d.ts",
+                "lib/shared.js",
+            ]),
+            "package.json",
+            r#"{"name":"hello","private":true,"devDependencies":{"x":"1"}}"#,
+        ))
+        .unwrap();
+        assert_eq!(keys(&plan.files), ["index.html", "lib/shared.js", "static/logo.svg"]);
+        let outputs: Vec<_> = plan.steps.iter().map(|step| step.output.as_str()).collect();
+        assert_eq!(outputs, ["api/date", "api/user/[id]"]);
+        assert_eq!(
+            keys(&plan.bundle(&plan.steps[0])),
+            [
+                "api/.hidden.js",
+                "api/_lib/helper.js",
+                "api/date.js",
+                "api/types.d.ts",
+                "index.html",
+                "lib/shared.js",
+                "package.json"
+            ]
+        );
+        for (path, output, query) in [
+            ("/api/date", "api/date", None),
+            ("/api/date/", "api/date", None),
+            ("/api/date.js", "api/date", None),
+            ("/api/user/7", "api/user/[id]", Some("id=7")),
+            ("/static/logo.svg", "static/logo.svg", None),
+        ] {
+            assert_eq!(ask(&plan, path), Some((output.into(), query.map(str::to_owned))), "{path}");
+        }
+        for path in ["/api", "/api/user", "/api/user/7/8", "/api/_lib/helper", "/package.json", "/api/date.py"] {
+            assert_eq!(ask(&plan, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn nested_parameters_and_index_files() {
+        let plan = detect(&source(&[
+            "api/index.js",
+            "api/[org]/index.js",
+            "api/[org]/date.js",
+            "api/[org]/[repo].js",
+            "api/acme/[repo].js",
+        ]))
+        .unwrap();
+        for (path, output, query) in [
+            ("/api", "api/index", None),
+            ("/api/", "api/index", None),
+            ("/api/index.js", "api/index", None),
+            ("/api/o", "api/[org]/index", Some("org=o")),
+            ("/api/o/", "api/[org]/index", Some("org=o")),
+            ("/api/o/index", "api/[org]/index", Some("org=o")),
+            ("/api/o/date", "api/[org]/date", Some("org=o")),
+            ("/api/o/date.js", "api/[org]/date", Some("org=o")),
+            ("/api/o/r", "api/[org]/[repo]", Some("org=o&repo=r")),
+            ("/api/acme/r", "api/acme/[repo]", Some("repo=r")),
+        ] {
+            assert_eq!(ask(&plan, path), Some((output.into(), query.map(str::to_owned))), "{path}");
+        }
+    }
+
+    #[test]
+    fn public_is_the_web_root() {
+        let plan = detect(&source(&["public/index.html", "public/a/b.css", "index.html", "api/x.mjs"])).unwrap();
+        assert_eq!(keys(&plan.files), ["a/b.css", "index.html"]);
+        assert_eq!(keys(&plan.bundle(&plan.steps[0])), ["api/x.mjs", "index.html"]);
+        assert_eq!(plan.warnings.len(), 1);
+    }
+
+    #[test]
+    fn a_folder_of_files_is_served_as_it_is() {
+        let plan = detect(&source(&["index.html", "deep/er/file.txt"])).unwrap();
+        assert!(plan.steps.is_empty() && plan.routes.is_empty() && plan.shared.is_empty());
+        assert_eq!(plan.files.len(), 2);
+    }
+
+    #[test]
+    fn what_this_version_cannot_do_is_refused_by_name() {
+        let function = || source(&["api/a.js"]);
+        for (case, source, code) in [
+            ("nothing", source(&[]), "nothing_to_deploy"),
+            ("only tooling", source(&["README.md"]), "nothing_to_deploy"),
+            ("python", source(&["api/a.js", "api/hello.py"]), "unsupported_language"),
+            ("typescript", source(&["api/a.ts"]), "unsupported_language"),
+            ("php elsewhere", source(&["index.php"]), "unsupported_language"),
+            ("two for one path", source(&["api/a.js", "api/a.mjs"]), "conflicting_file_path"),
+            ("file and folder", source(&["a", "a/b"]), "file_and_folder"),
+            (
+                "dependencies",
+                with_document(function(), "package.json", r#"{"dependencies":{"a":"1"}}"#),
+                "unsupported_dependencies",
+            ),
+            (
+                "dependencies beside functions",
+                with_document(function(), "api/package.json", r#"{"dependencies":{"a":"1"}}"#),
+                "unsupported_dependencies",
+            ),
+            (
+                "build script",
+                with_document(source(&["index.html"]), "package.json", r#"{"scripts":{"build":"x"}}"#),
+                "unsupported_build_script",
+            ),
+            (
+                "routes",
+                with_document(function(), "now.json", r#"{"version":2,"routes":[{"src":"/"}]}"#),
+                "unsupported_configuration",
+            ),
+            ("version 1", with_document(function(), "now.json", r#"{"version":1}"#), "unsupported_configuration"),
+            ("not json", with_document(function(), "package.json", "{"), "malformed_document"),
+            ("no object", with_document(function(), "vercel.json", "[]"), "malformed_document"),
+        ] {
+            let error = detect(&source).expect_err(case);
+            assert_eq!(error.code(), code, "{case}");
+            assert!(error.hint().is_some() && error.step() == "detect", "{case}");
+        }
+    }
+
+    #[test]
+    fn harmless_documents_pass() {
+        for (path, text) in [
+            ("now.json", r#"{"version":2,"name":"x","alias":["a"],"builds":[],"public":true}"#),
+            ("vercel.json", r#"{"framework":null,"buildCommand":"","cleanUrls":false}"#),
+            ("package.json", "\u{feff}{\"dependencies\":{},\"scripts\":{\"dev\":\"x\"}}"),
+        ] {
+            detect(&with_document(source(&["api/a.js"]), path, text)).expect(path);
+        }
+        let uploaded = with_document(
+            source(&["api/a.js", "node_modules/a/index.js"]),
+            "package.json",
+            r#"{"dependencies":{"a":"1"}}"#,
+        );
+        assert_eq!(detect(&uploaded).unwrap().steps.len(), 1);
+        let only_files = with_document(source(&["index.html"]), "package.json", r#"{"dependencies":{"a":"1"}}"#);
+        detect(&only_files).expect("files need no packages");
+    }
+
+    #[test]
+    fn a_bundle_over_the_limit_names_its_biggest_files() {
+        let mut source = source(&["api/a.js", "data/big.bin", "data/small.bin", "static/huge.mp4"]);
+        for (path, size) in
+            [("data/big.bin", 40 << 20), ("data/small.bin", 20 << 20), ("static/huge.mp4", 900_u64 << 20)]
+        {
+            source.files.get_mut(&path.parse::<SourcePath>().unwrap()).unwrap().size = size;
+        }
+        let error = detect(&source).unwrap_err();
+        assert_eq!((error.code(), error.step().as_str()), ("lambda_size_exceeded", "bundle api/a.js"));
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("data/big.bin") && !hint.contains("huge.mp4"), "{hint}");
+    }
+}

@@ -1,0 +1,207 @@
+//! Why a build failed, in words for the owner of the source.
+
+use dockless_blob::BlobError;
+use dockless_model::SourcePath;
+use dockless_node::ImportError;
+use std::fmt;
+
+/// A failed build. The text says what, [`step`](Self::step) where, [`hint`](Self::hint) what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No file would be served and no function made.
+    #[error("nothing to deploy: no file and no function")]
+    Empty,
+    /// Functions in languages without a runtime here.
+    #[error("no runtime for {}", Names(.files))]
+    UnsupportedLanguage {
+        /// All of them.
+        files: Vec<SourcePath>,
+    },
+    /// `api/[id]/[id].js`
+    #[error("the segment {segment:?} occurs more than once in {path}")]
+    ConflictingSegment {
+        /// The entrypoint.
+        path: SourcePath,
+        /// The parameter's name.
+        segment: String,
+    },
+    /// Two entrypoints that answer the same paths.
+    #[error("{first} and {second} have conflicting paths")]
+    ConflictingPaths {
+        /// One.
+        first: SourcePath,
+        /// The other.
+        second: SourcePath,
+    },
+    /// `api/[...rest].js`, `api/[].js`
+    #[error("{path} has a segment that is not a parameter name")]
+    BadSegment {
+        /// The entrypoint.
+        path: SourcePath,
+    },
+    /// Two files for one output path, e.g. an entrypoint that is also a folder.
+    #[error("{path} is a file and a folder at once")]
+    FileAndFolder {
+        /// The file.
+        path: SourcePath,
+    },
+    /// Functions that need packages.
+    #[error("{manifest} asks for {count} packages to be installed")]
+    Dependencies {
+        /// The package.json.
+        manifest: SourcePath,
+        /// How many.
+        count: usize,
+    },
+    /// A script that makes the files to serve.
+    #[error("package.json has a {script:?} script")]
+    BuildScript {
+        /// Its name.
+        script: &'static str,
+    },
+    /// Configuration that would change the output.
+    #[error("{path} sets {key:?}")]
+    Configuration {
+        /// The file.
+        path: SourcePath,
+        /// The first such key.
+        key: String,
+    },
+    /// Not JSON, or no object.
+    #[error("{path} is not a JSON object")]
+    Malformed {
+        /// The file.
+        path: SourcePath,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A document beyond 1 MiB.
+    #[error("{path} has {bytes} bytes, at most 1 MiB is read")]
+    DocumentTooLarge {
+        /// The file.
+        path: SourcePath,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The blob store failed.
+    #[error("cannot read {path}")]
+    Unreadable {
+        /// The file.
+        path: SourcePath,
+        /// Why.
+        #[source]
+        source: BlobError,
+    },
+    /// Beyond [`crate::MAX_BUNDLE_BYTES`].
+    #[error("the bundle of {entrypoint} would have {bytes} bytes, at most 50 MiB are allowed")]
+    BundleTooLarge {
+        /// The entrypoint.
+        entrypoint: SourcePath,
+        /// Size of all its files.
+        bytes: u64,
+        /// The largest, with their sizes.
+        biggest: Vec<(SourcePath, u64)>,
+    },
+    /// This node has no interpreter.
+    #[error("this server has no {language} runtime")]
+    NoRuntime {
+        /// Which.
+        language: &'static str,
+    },
+    /// A bundle could not be put in place.
+    #[error("cannot import the bundle of {entrypoint}")]
+    Import {
+        /// The entrypoint.
+        entrypoint: SourcePath,
+        /// Why.
+        #[source]
+        source: ImportError,
+    },
+}
+
+impl BuildError {
+    /// Stable name, for the API.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Empty => "nothing_to_deploy",
+            Self::UnsupportedLanguage { .. } => "unsupported_language",
+            Self::ConflictingSegment { .. } => "conflicting_path_segment",
+            Self::ConflictingPaths { .. } => "conflicting_file_path",
+            Self::BadSegment { .. } => "bad_path_segment",
+            Self::FileAndFolder { .. } => "file_and_folder",
+            Self::Dependencies { .. } => "unsupported_dependencies",
+            Self::BuildScript { .. } => "unsupported_build_script",
+            Self::Configuration { .. } => "unsupported_configuration",
+            Self::Malformed { .. } => "malformed_document",
+            Self::DocumentTooLarge { .. } => "document_too_large",
+            Self::Unreadable { .. } | Self::Import { .. } => "internal_build_error",
+            Self::BundleTooLarge { .. } => "lambda_size_exceeded",
+            Self::NoRuntime { .. } => "runtime_missing",
+        }
+    }
+
+    /// Where in the build it happened: `read`, `detect` or `bundle PATH`.
+    #[must_use]
+    pub fn step(&self) -> String {
+        match self {
+            Self::Unreadable { .. } | Self::DocumentTooLarge { .. } => "read".to_owned(),
+            Self::BundleTooLarge { entrypoint, .. } | Self::Import { entrypoint, .. } => {
+                format!("bundle {entrypoint}")
+            }
+            Self::NoRuntime { .. } => "bundle".to_owned(),
+            _ => "detect".to_owned(),
+        }
+    }
+
+    /// What the owner of the source can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Empty => "add an index.html or a function such as api/date.js".to_owned(),
+            Self::UnsupportedLanguage { .. } => "this version runs Node (.js, .mjs, .cjs) only; a file that is no \
+                function can be kept out by a name that begins with an underscore"
+                .to_owned(),
+            Self::ConflictingSegment { segment, .. } => {
+                format!("give each parameter of a path a name of its own, not [{segment}] twice")
+            }
+            Self::ConflictingPaths { .. } => "rename one of them, or give their parameters the same name".to_owned(),
+            Self::BadSegment { .. } => "a parameter is one segment: [name]; catch-alls are not supported".to_owned(),
+            Self::FileAndFolder { .. } => "rename the file or the folder".to_owned(),
+            Self::Dependencies { .. } => "this version installs no packages: bundle them into the function's file \
+                (esbuild --bundle --platform=node does) and remove \"dependencies\""
+                .to_owned(),
+            Self::BuildScript { script } => format!(
+                "this version runs no build scripts: run it yourself and deploy the folder it makes, or remove \
+                 {script:?}"
+            ),
+            Self::Configuration { key, .. } => {
+                format!("this version does not read {key:?}: remove it to deploy without")
+            }
+            Self::BundleTooLarge { biggest, .. } => {
+                let list: Vec<String> = biggest.iter().map(|(path, size)| format!("{path} ({size} bytes)")).collect();
+                format!("the largest files are {}; what is served as it is belongs under public/", list.join(", "))
+            }
+            Self::NoRuntime { language } => format!("install {language} on the server and restart it"),
+            Self::Malformed { source, .. } => source.to_string(),
+            Self::DocumentTooLarge { .. } | Self::Unreadable { .. } | Self::Import { .. } => return None,
+        })
+    }
+}
+
+/// `a, b, c and 4 more`
+struct Names<'a>(&'a [SourcePath]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(3)];
+        for (index, path) in shown.iter().enumerate() {
+            write!(f, "{}{path}", if index == 0 { "" } else { ", " })?;
+        }
+        match self.0.len() - shown.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What the gateway knows of a deployment, and the port through which it learns it.
+
+use crate::BoxFuture;
+use dockless_model::{AccountId, DeploymentId, Host, Output, ProjectName, SourcePath, output::StaticFile};
+use dockless_pool::FunctionSpec;
+use dockless_routing::Table;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// One deployment, ready to be served. Immutable save for `disabled`: a change of that is published anew.
+#[derive(Debug)]
+pub struct Deployment {
+    /// Its id.
+    pub id: DeploymentId,
+    /// Its owner.
+    pub account: AccountId,
+    /// Its project.
+    pub project: ProjectName,
+    /// Its own immutable host; aliases lead to the same deployment.
+    pub host: Host,
+    /// Files and functions.
+    pub output: Arc<Output>,
+    /// The output's routes, compiled.
+    pub routes: Arc<Table>,
+    /// Output path → function.
+    pub functions: BTreeMap<SourcePath, Arc<FunctionSpec>>,
+    /// Scaled to zero by its owner: every request is refused.
+    pub disabled: bool,
+}
+
+/// What stands at an output path.
+#[derive(Debug, Clone)]
+pub(crate) enum Found<'a> {
+    File(&'a StaticFile),
+    Function(&'a Arc<FunctionSpec>),
+}
+
+impl Deployment {
+    /// A file goes before a function of the same name, the path itself before an index file in it.
+    pub(crate) fn look_up(&self, output: &str) -> Option<Found<'_>> {
+        let file = |path: &str| self.output.files.get(path).map(Found::File);
+        let function = |path: &str| self.functions.get(path).map(Found::Function);
+        let inside = |name: &str| if output.is_empty() { name.to_owned() } else { format!("{output}/{name}") };
+        file(output)
+            .or_else(|| function(output))
+            .or_else(|| file(&inside("index.html")))
+            .or_else(|| function(&inside("index")))
+    }
+}
+
+/// The port: where deployments come from when the gateway does not hold them.
+pub trait Directory: Send + Sync + 'static {
+    /// The deployment that a host leads to; `None` if none does. Called once for concurrent requests of one host.
+    ///
+    /// # Errors
+    /// [`LoadError`] where it cannot be told: the request is answered 500 and the next one asks again.
+    fn load<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Option<Arc<Deployment>>, LoadError>>;
+}
+
+/// A host could not be looked up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot load the deployment of a host")]
+pub struct LoadError(#[source] pub Box<dyn std::error::Error + Send + Sync>);

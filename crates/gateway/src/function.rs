@@ -1,0 +1,164 @@
+//! A request to a function: lease, send, and once more where rule 5 of the design allows it.
+//!
+//! ```text
+//! refuse early ─► acquire ─► send ─► answer, the lease in its body
+//!                    ▲         └─ no byte of the request was written: any method ─┐
+//!                    │            no byte of the answer came: GET, HEAD, OPTIONS  │
+//!                    └──────────────────────────── once ──────────────────────────┘
+//! ```
+
+use crate::{
+    ID_HEADER,
+    authority::Authority,
+    body::Body,
+    files::REVALIDATE,
+    gateway::Inner,
+    headers::{set, set_forwarding, strip_hop_by_hop, strip_prefixed},
+    request::Failure,
+    timing,
+    upload::{Overflow, Upload},
+};
+use bytes::Bytes;
+use dockless_model::{Code, RequestId};
+use dockless_pool::{BodyError, FunctionSpec, InvocationBody, Replay, RequestBody, Timings};
+use http::{HeaderMap, Method, Request, Response, Uri, header, request::Parts, uri::PathAndQuery};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+/// Headers with this beginning are between us and our launchers; a stranger's are dropped, both ways.
+const OWN_PREFIX: &str = "x-dockless-";
+
+/// What is known of a request to a function beside the request.
+pub(crate) struct Call<'a> {
+    pub(crate) id: &'a RequestId,
+    pub(crate) spec: &'a Arc<FunctionSpec>,
+    pub(crate) authority: &'a Authority,
+    pub(crate) peer: IpAddr,
+    /// With the route's parameters.
+    pub(crate) query: Option<String>,
+}
+
+impl Inner {
+    /// Answers from an instance of the function. The body stays unread until an instance takes it; dropping the future
+    /// or the answer tells the pool that the client is gone.
+    pub(crate) async fn call(&self, call: Call<'_>, head: Parts, body: Incoming) -> Result<Response<Body>, Failure> {
+        refuse_early(&call, &head, &body)?;
+        let method = head.method.clone();
+        let (mut request, again, overflow) = self.forward(&call, head, body)?;
+        let mut replays_left = 1_u8;
+        loop {
+            let lease =
+                self.pool.acquire(call.spec).await.map_err(|refusal| Failure::new(refusal.code, refusal.detail))?;
+            let (timings, instance, sent) = (lease.timings(), lease.instance().clone(), Instant::now());
+            let failure = match lease.send(request).await {
+                Ok(response) => return Ok(self.back(response, &timings, sent)),
+                Err(failure) => failure,
+            };
+            if overflow.happened() {
+                return Err(too_large(call.spec));
+            }
+            request = match failure.replay {
+                Replay::Untouched(request) if replays_left > 0 => *request,
+                Replay::MaybeSeen if replays_left > 0 && failure.code != Code::FunctionTimeout => match &again {
+                    Some(again) => again.rebuild(&method, call.id),
+                    None => return Err(Failure::new(failure.code, failure.detail)),
+                },
+                _ => return Err(Failure::new(failure.code, failure.detail)),
+            };
+            replays_left -= 1;
+            tracing::info!(
+                request_id = %call.id, instance = %instance, code = failure.code.as_str(), detail = failure.detail,
+                "request is sent again"
+            );
+        }
+    }
+
+    /// The request as the function sees it, and what is needed to make it again if that is allowed.
+    fn forward(
+        &self,
+        call: &Call<'_>,
+        head: Parts,
+        body: Incoming,
+    ) -> Result<(Request<RequestBody>, Option<Again>, Overflow), Failure> {
+        let uri = target(head.uri.path(), call.query.as_deref())?;
+        let mut headers = head.headers;
+        strip_hop_by_hop(&mut headers);
+        strip_prefixed(&mut headers, OWN_PREFIX);
+        // Answered by us when the instance asks for the body.
+        headers.remove(header::EXPECT);
+        headers.insert(header::HOST, call.authority.text.clone());
+        set_forwarding(&mut headers, call.peer, call.authority, self.config.scheme, self.config.trust_forwarded);
+        set(&mut headers, ID_HEADER, call.id.as_str());
+
+        let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let again = (safe && body.is_end_stream()).then(|| Again { uri: uri.clone(), headers: headers.clone() });
+        let (body, overflow) = Upload::new(body, call.spec.function.limits.body_bytes);
+        let mut request = Request::new(body.boxed());
+        *request.method_mut() = head.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        request.extensions_mut().insert(call.id.clone());
+        Ok((request, again, overflow))
+    }
+
+    /// The answer as the client sees it.
+    fn back(&self, response: Response<InvocationBody>, timings: &Timings, sent: Instant) -> Response<Body> {
+        let mut response = response.map(Body::Invocation);
+        let headers = response.headers_mut();
+        strip_hop_by_hop(headers);
+        strip_prefixed(headers, OWN_PREFIX);
+        if !headers.contains_key(header::CACHE_CONTROL) {
+            headers.insert(header::CACHE_CONTROL, REVALIDATE);
+        }
+        if self.config.server_timing {
+            timing::tell(headers, timings, sent.elapsed());
+        }
+        response
+    }
+}
+
+/// A request without body, to be made a second time.
+struct Again {
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Again {
+    fn rebuild(&self, method: &Method, id: &RequestId) -> Request<RequestBody> {
+        let mut request = Request::new(Empty::<Bytes>::new().map_err(|never| match never {}).boxed());
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request.extensions_mut().insert(id.clone());
+        request
+    }
+}
+
+/// What needs no instance to be refused.
+fn refuse_early(call: &Call<'_>, head: &Parts, body: &Incoming) -> Result<(), Failure> {
+    // Other protocols (h2c) are offers that a server may leave aside, RFC 9110 §7.8.
+    let websocket = head.headers.get_all(header::UPGRADE).iter().any(|value| {
+        value.to_str().is_ok_and(|value| value.split(',').any(|name| name.trim().eq_ignore_ascii_case("websocket")))
+    });
+    if websocket {
+        return Err(Failure::new(Code::WebsocketInFunction, call.spec.name.as_str()));
+    }
+    // Exact where the request has a content-length, absent where it is chunked: that is counted as it passes.
+    if body.size_hint().lower() > call.spec.function.limits.body_bytes {
+        return Err(too_large(call.spec));
+    }
+    Ok(())
+}
+
+fn too_large(spec: &FunctionSpec) -> Failure {
+    Failure::new(Code::BodyTooLarge, BodyError::TooLarge { limit: spec.function.limits.body_bytes }.to_string())
+}
+
+/// The original path, with the merged query: a route's destination is not shown to functions.
+fn target(path: &str, query: Option<&str>) -> Result<Uri, Failure> {
+    let text = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let target: PathAndQuery = text.parse().map_err(|error| Failure::internal(&error))?;
+    Ok(Uri::from(target))
+}

@@ -1,0 +1,166 @@
+//! One request: whose it is, what stands at its path, and the answer's last touches.
+
+use crate::{
+    ID_HEADER,
+    authority::{Authority, Role},
+    body::Body,
+    deployment::{Deployment, Found},
+    function::Call,
+    gateway::{Inner, Peer},
+    headers::set,
+    page::{Format, page},
+};
+use dockless_model::{Code, RequestId};
+use dockless_routing::RequestPath;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
+use std::{borrow::Cow, time::Instant};
+
+/// Why a request is not answered as asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    /// For our log only.
+    pub(crate) detail: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+
+    /// Ours to mend, with the whole chain of causes.
+    pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut detail = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            detail.push_str(": ");
+            detail.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self { code: Code::Internal, detail }
+    }
+
+    fn bad(error: impl std::fmt::Display) -> Self {
+        Self::new(Code::BadRequest, error.to_string())
+    }
+}
+
+impl Inner {
+    /// Answers a request, whatever it is. Dropping the future gives the request up.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: Peer, role: Role) -> Response<Body> {
+        let begin = Instant::now();
+        let id = RequestId::random(&*self.config.entropy);
+        let (method, format) = (request.method().clone(), Format::of(request.headers()));
+        let mut response = match self.dispatch(request, &id, peer, role).await {
+            Ok(response) => response,
+            Err(Failure { code, detail }) => {
+                if code == Code::Internal {
+                    tracing::error!(request_id = %id, detail, "request failed");
+                } else {
+                    tracing::debug!(request_id = %id, code = code.as_str(), detail, "request refused");
+                }
+                page(code, format, &id)
+            }
+        };
+        let status = response.status().as_u16();
+        let headers = response.headers_mut();
+        headers.insert(header::SERVER, HeaderValue::from_static("dockless"));
+        set(headers, ID_HEADER, id.as_str());
+        tracing::debug!(request_id = %id, %method, status, took_us = begin.elapsed().as_micros(), "answered");
+        response
+    }
+
+    async fn dispatch(
+        &self,
+        mut request: Request<Incoming>,
+        id: &RequestId,
+        peer: Peer,
+        role: Role,
+    ) -> Result<Response<Body>, Failure> {
+        let (head, body) = request.into_parts();
+        let authority = Authority::of(&head).map_err(Failure::bad)?;
+        if role.is_api(&authority.host, &self.config.domain) {
+            request = Request::from_parts(head, body);
+            request.extensions_mut().insert(id.clone());
+            request.extensions_mut().insert(peer);
+            return Ok((self.api)(request).await.map(Body::Api));
+        }
+        let deployment = self.hosts.find(&authority.host).await?;
+        if deployment.disabled {
+            return Err(Failure::new(Code::DeploymentDisabled, deployment.id.as_str()));
+        }
+        if matches!(head.method, Method::CONNECT | Method::TRACE) {
+            return Err(Failure::new(Code::MethodNotAllowed, head.method.as_str()));
+        }
+        let raw = collapse(head.uri.path());
+        if let Cow::Owned(clean) = &raw
+            && matches!(head.method, Method::GET | Method::HEAD)
+        {
+            return redirect(clean, head.uri.query());
+        }
+        let path = RequestPath::parse(&raw).map_err(Failure::bad)?;
+        let found = deployment.routes.find(&path, head.uri.query(), |output| deployment.look_up(output));
+        match found.map(|found| (found.found, found.query)) {
+            Some((Found::File(file), _)) => self.files.answer(file, &head).await,
+            Some((Found::Function(spec), query)) => {
+                let call = Call { id, spec, authority: &authority, peer: peer.0.ip().to_canonical(), query };
+                self.call(call, head, body).await
+            }
+            None => self.not_found(&deployment, &path, &head).await,
+        }
+    }
+
+    /// The deployment's own 404 page, except for functions' paths, whose callers are programs.
+    async fn not_found(
+        &self,
+        deployment: &Deployment,
+        path: &RequestPath,
+        head: &Parts,
+    ) -> Result<Response<Body>, Failure> {
+        match deployment.output.files.get("404.html") {
+            Some(file) if !path.is_under("/api") => {
+                self.files.answer_with(StatusCode::NOT_FOUND, file, &head.method).await
+            }
+            _ => Err(Failure::new(Code::NotFound, path.as_str())),
+        }
+    }
+}
+
+/// `//a///b` → `/a/b`; borrowed if there is nothing to do.
+fn collapse(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") {
+        return Cow::Borrowed(path);
+    }
+    let mut clean = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !clean.ends_with('/') {
+            clean.push(c);
+        }
+    }
+    Cow::Owned(clean)
+}
+
+/// To the clean spelling of a path. It begins with exactly one slash, so it cannot name another host.
+fn redirect(path: &str, query: Option<&str>) -> Result<Response<Body>, Failure> {
+    let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&target).map_err(Failure::bad)?);
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes_collapse_to_one() {
+        for (path, clean) in
+            [("/", "/"), ("//", "/"), ("//a///b//", "/a/b/"), ("/a/b", "/a/b"), ("///evil.com", "/evil.com")]
+        {
+            assert_eq!(collapse(path), clean);
+        }
+        assert!(matches!(collapse("/a/b"), Cow::Borrowed(_)));
+    }
+}
