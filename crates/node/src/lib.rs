@@ -1,1 +1,45 @@
-//! placeholder
+//! This machine: from a function's specification to a running instance of it.
+//!
+//! ```text
+//! Node ── Warden        messages to the privileged process, matched with their answers
+//!   ├──── Import        blobs → one memfd → a read-only tree
+//!   ├──── Shelf         prewarmed sandboxes, nobody's yet
+//!   ├──── Instance      one sandbox: its HTTP connection, control channel, output, freezer
+//!   ├──── Adoption      sandboxes that another server left behind
+//!   └──── Logs          what functions print, in bounded rings on disk
+//! ```
+//! Who gets which instance when is not decided here but in the `pool`.
+
+mod adoption;
+mod body;
+pub mod capture;
+mod config;
+mod connection;
+mod control;
+mod death;
+pub mod environment;
+mod error;
+mod freezer;
+mod import;
+mod instance;
+pub mod logs;
+mod memory;
+mod node;
+mod output;
+mod prepare;
+mod registry;
+mod shelf;
+mod spec;
+mod start;
+mod tag;
+mod warden;
+
+pub use body::{BodyError, RequestBody};
+pub use config::{NodeConfig, ShelfConfig};
+pub use connection::NotSent;
+pub use death::{Death, KillReason};
+pub use error::{CallError, ImportError, InstanceError, NodeError, StartError};
+pub use instance::{Ended, Instance, Life, Started};
+pub use logs::Logs;
+pub use node::{Exit, Node, NodeEvent, NodeEvents};
+pub use spec::FunctionSpec;

@@ -1,1 +1,33 @@
-//! placeholder
+//! Leases: who gets which instance when, and what becomes of it afterwards.
+//!
+//! ```text
+//! acquire ─► desk of the deployment ── plan(demand, fleet, limits, now) ─► lease │ start │ freeze │ retire │ release
+//!               ▲        ▲                                                   │
+//!    keeper of each      └───────────── finish │ abandon ◄─────────────── Lease::send ─► InvocationBody
+//!    instance: end, death, time
+//! ```
+//! What to do is decided by a pure function ([`plan()`]) under one short lock for each deployment; doing it is the rest.
+
+mod body;
+mod boot;
+mod config;
+mod desk;
+mod failure;
+mod headers;
+mod info;
+mod keeper;
+mod lease;
+pub mod plan;
+mod pool;
+mod refusal;
+mod running;
+
+pub use body::InvocationBody;
+pub use config::PoolConfig;
+pub use dockless_node::{BodyError, FunctionSpec, RequestBody};
+pub use failure::{Replay, SendFailure};
+pub use info::InstanceInfo;
+pub use lease::{Lease, Outcome, Start, Timings};
+pub use plan::plan;
+pub use pool::Pool;
+pub use refusal::Refusal;

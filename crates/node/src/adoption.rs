@@ -1,0 +1,144 @@
+//! Sandboxes that another server left behind, because it died or hands over to us.
+
+use crate::instance::{Birth, LauncherState};
+use crate::node::{NodeEvent, Tools};
+use crate::shelf::Shelf;
+use crate::tag::Tag;
+use crate::{CallError, Instance, KillReason, Started};
+use dockless_sandbox::protocol::{Answer, Listed, Refusal, Verb};
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How long a process that runs may take to say what it does.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// A handle to the task that adopts.
+#[derive(Debug, Clone)]
+pub(crate) struct Adoption {
+    wake: Arc<Notify>,
+    closed: CancellationToken,
+}
+
+impl Adoption {
+    /// Adopts everything that nobody owns, now and whenever [`Self::look`] is called.
+    pub(crate) fn begin(tools: &Arc<Tools>, shelf: Shelf, news: mpsc::Sender<NodeEvent>) -> Self {
+        let adoption = Self { wake: Arc::default(), closed: tools.shutdown.child_token() };
+        let (tools, wake, closed) = (tools.clone(), adoption.wake.clone(), adoption.closed.clone());
+        tokio::spawn(async move {
+            let work = async {
+                loop {
+                    adopt_all(&tools, &shelf, &news).await;
+                    wake.notified().await;
+                }
+            };
+            closed.run_until_cancelled(work).await;
+        });
+        adoption
+    }
+
+    /// Something was released.
+    pub(crate) fn look(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Nothing is adopted any more: what is released is for our successor.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+    }
+}
+
+async fn adopt_all(tools: &Arc<Tools>, shelf: &Shelf, news: &mpsc::Sender<NodeEvent>) {
+    let listed = match list(tools).await {
+        Ok(listed) => listed,
+        Err(error) => {
+            tracing::error!(%error, "cannot see what there is to adopt");
+            return;
+        }
+    };
+    let mut adopting = JoinSet::new();
+    for one in listed.into_iter().filter(|one| one.session.is_none() && !tools.registry.contains(&one.instance)) {
+        let (tools, shelf, news) = (tools.clone(), shelf.clone(), news.clone());
+        adopting.spawn(async move {
+            let id = one.instance.clone();
+            match adopt(&tools, &shelf, &news, one).await {
+                Ok(outcome) => tracing::info!(instance = %id, outcome, "adoption"),
+                // It ended meanwhile, or somebody else was faster.
+                Err(CallError::Refused(Refusal::Unknown(_) | Refusal::InUse(_))) => tools.registry.remove(&id),
+                Err(error) => {
+                    tools.registry.remove(&id);
+                    tracing::error!(instance = %id, %error, "an instance was not adopted");
+                }
+            }
+        });
+    }
+    while adopting.join_next().await.is_some() {}
+}
+
+/// A list that is too long for a message comes in a memory file beside it.
+async fn list(tools: &Arc<Tools>) -> Result<Vec<Listed>, CallError> {
+    let (answer, fds) = tools.warden.call(Verb::List, &[]).await?;
+    let Answer::Instances { instances } = answer else {
+        return Err(CallError::Confused("something else than a list"));
+    };
+    let Some(file) = fds.into_iter().next() else { return Ok(instances) };
+    let mut json = Vec::new();
+    std::fs::File::from(file).read_to_end(&mut json).map_err(CallError::Send)?;
+    serde_json::from_slice(&json).map_err(|_| CallError::Confused("with a list that is none"))
+}
+
+/// Takes one over; says what became of it.
+async fn adopt(
+    tools: &Arc<Tools>,
+    shelf: &Shelf,
+    news: &mpsc::Sender<NodeEvent>,
+    listed: Listed,
+) -> Result<&'static str, CallError> {
+    let id = listed.instance;
+    tools.registry.expect(&id);
+    let fds = tools.warden.sandbox(Verb::Adopt { instance: id.clone() }).await?;
+    let birth = Birth { id, runtime: listed.runtime.clone(), memory: listed.memory, frozen: true };
+    let instance = Instance::new(tools, birth, fds).map_err(CallError::Send)?;
+    tools.registry.enter(&instance);
+    let lost = |why| {
+        instance.kill(KillReason::Lost);
+        Ok(why)
+    };
+    if listed.gone_to.is_none() {
+        if !listed.frozen || instance.connect().await.is_err() {
+            return lost("half-made: ended");
+        }
+        instance.set_listening();
+        shelf.put(instance);
+        return Ok("shelf");
+    }
+    let Some(tag) = Tag::read(&listed.tag) else { return lost("of unknown owner: ended") };
+    let started = tag.started();
+    instance.identify(&tag.into_spec(listed.runtime), started, Started::default());
+    let busy = if listed.frozen {
+        None
+    } else {
+        // The one before may have been about to freeze it.
+        if instance.thaw().is_err() {
+            return lost("gone: ended");
+        }
+        match instance.ask(ANSWER_WITHIN).await {
+            Some(LauncherState::Idle) => None,
+            Some(LauncherState::Busy(serial)) => Some(serial),
+            Some(LauncherState::Waiting) | None => return lost("without answer: ended"),
+        }
+    };
+    if busy.is_none() && instance.connect().await.is_err() {
+        return lost("out of reach: ended");
+    }
+    instance.set_loaded();
+    instance.resume(busy.unwrap_or(0));
+    let outcome = if busy.is_some() { "busy" } else { "idle" };
+    if news.send(NodeEvent::Adopted { instance: instance.clone(), busy }).await.is_err() {
+        return lost("nobody takes it: ended");
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,322 @@
+//! Capturing an interpreter of this machine into a root tree, so that what is deployed keeps running on exactly it.
+//!
+//! ```text
+//! usr/bin/node                      the interpreter, resolved through shims and links
+//! lib/… lib64/… usr/lib/…           the libraries it names, as the dynamic linker found them
+//! bin/sh                            for child_process.exec
+//! etc/…                             passwd, group, hosts, nsswitch.conf, CA certificates
+//! opt/dockless/nodejs/*.cjs         the launcher
+//! opt/dockless/runtime.json         how to start it
+//! ```
+//! Runs as the user who starts the platform, before any sandbox exists; only files end up in the tree, no link, no
+//! set-user-id bit.
+
+use dockless_model::{Digest, SourcePath};
+use dockless_sandbox::bundle::{TreeFile, TreeManifest};
+use rustix::fs::MemfdFlags;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+macro_rules! launcher {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_bytes!(concat!("../runtimes/nodejs/", $name)))),*]
+    };
+}
+
+/// The launcher's files, as they stand in `runtimes/nodejs`.
+const NODE_LAUNCHER: &[(&str, &[u8])] = launcher!(
+    "aws.cjs",
+    "capture.cjs",
+    "control.cjs",
+    "environment.cjs",
+    "front.cjs",
+    "helpers.cjs",
+    "instance.cjs",
+    "invocation.cjs",
+    "launcher.cjs",
+    "load.cjs",
+    "rehearsal.cjs",
+    "rehearsal/listener.js",
+    "rehearsal/module.mjs",
+    "rehearsal/server.js",
+    "rehearsal/web.mjs",
+    "report.cjs",
+    "shapes.cjs",
+    "web.cjs",
+);
+
+/// Raised when the shape of the captured tree changes without any file of it changing.
+const SHAPE: u32 = 1;
+
+/// How to start the launcher, read by the warden: `dockless_warden::RuntimeFile`.
+const RUNTIME_FILE: &str = "opt/dockless/runtime.json";
+
+/// Small files that programs look for in `/etc`.
+const ETC: &[(&str, &str)] = &[
+    ("etc/passwd", "root:x:0:0:root:/:/bin/sh\nfunction:x:1000:1000::/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"),
+    ("etc/group", "root:x:0:\nfunction:x:1000:\nnogroup:x:65534:\n"),
+    ("etc/hosts", "127.0.0.1 localhost dockless\n::1 localhost ip6-localhost\n"),
+    ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+    ("etc/resolv.conf", ""),
+];
+
+/// Where distributions keep the bundle of CA certificates.
+const CERTIFICATES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// Why an interpreter cannot be captured.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// There is none.
+    #[error("no {0} was found: install it, or name it with --node PATH")]
+    NotFound(String),
+    /// It does not run, or says nothing sensible.
+    #[error("{program} does not answer as expected: {answer}")]
+    Strange {
+        /// What was run.
+        program: String,
+        /// What it said.
+        answer: String,
+    },
+    /// Too old.
+    #[error("node {0} is too old: 18 or newer is needed")]
+    TooOld(String),
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// An interpreter that was found, and the files that make its root.
+#[derive(Debug, Clone)]
+pub struct Captured {
+    /// `node`
+    pub language: &'static str,
+    /// `20.20.2`
+    pub version: String,
+    /// Changes when the tree would.
+    pub fingerprint: String,
+    files: BTreeMap<SourcePath, Content>,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    Bytes(Vec<u8>),
+    Host { path: PathBuf, executable: bool },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeSays {
+    exec_path: PathBuf,
+    version: String,
+}
+
+impl Captured {
+    /// Finds Node.js: `program` may be a path or a name to be looked up in PATH, a shim or the interpreter itself.
+    ///
+    /// # Errors
+    /// See [`CaptureError`].
+    pub fn node(program: &Path) -> Result<Self, CaptureError> {
+        let script = "process.stdout.write(JSON.stringify({execPath:process.execPath,version:process.versions.node}))";
+        let said = run(Command::new(program).args(["-e", script]), program)?;
+        let strange = || CaptureError::Strange { program: program.display().to_string(), answer: said.clone() };
+        let NodeSays { exec_path, version } = serde_json::from_str(&said).map_err(|_| strange())?;
+        let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).ok_or_else(strange)?;
+        if major < 18 {
+            return Err(CaptureError::TooOld(version));
+        }
+        let mut files = BTreeMap::new();
+        let mut add = |path: &str, content| {
+            if let Ok(path) = path.trim_start_matches('/').parse() {
+                files.insert(path, content);
+            }
+        };
+        for (path, text) in ETC {
+            add(path, Content::Bytes(text.as_bytes().to_vec()));
+        }
+        if let Some(bundle) = CERTIFICATES.iter().find(|path| Path::new(path).is_file()) {
+            add("etc/ssl/certs/ca-certificates.crt", Content::Host { path: bundle.into(), executable: false });
+        }
+        for (name, bytes) in NODE_LAUNCHER {
+            add(&format!("opt/dockless/nodejs/{name}"), Content::Bytes(bytes.to_vec()));
+        }
+        add(RUNTIME_FILE, Content::Bytes(node_runtime_file()));
+        for (program, target) in [(exec_path.as_path(), "usr/bin/node"), (Path::new("/bin/sh"), "bin/sh")] {
+            add(target, Content::Host { path: resolve(program)?, executable: true });
+            for (name, library) in libraries(program)? {
+                let content = Content::Host { path: resolve(&library)?, executable: true };
+                let standard = ["/lib", "/usr/lib"].iter().any(|folder| library.starts_with(folder) || library.starts_with(format!("{folder}64")));
+                if !standard {
+                    // Found by a path relative to the interpreter, which moves to /usr/bin: the linker looks here too.
+                    add(&format!("usr/lib/{name}"), content.clone());
+                }
+                add(&library.to_string_lossy(), content);
+            }
+        }
+        let fingerprint = fingerprint(&version, &files)?;
+        Ok(Self { language: "node", version, fingerprint, files })
+    }
+
+    /// Reads everything: the manifest as JSON and the contents in its order, each in memory without a name.
+    ///
+    /// # Errors
+    /// A file changed or vanished meanwhile, or memory ran out.
+    pub fn write(&self) -> io::Result<(File, File)> {
+        let mut contents = File::from(rustix::fs::memfd_create("runtime-contents", MemfdFlags::CLOEXEC)?);
+        let mut manifest = TreeManifest { files: BTreeMap::new() };
+        for (path, content) in &self.files {
+            let (bytes, executable) = match content {
+                Content::Bytes(bytes) => (bytes.clone(), false),
+                Content::Host { path, executable } => (std::fs::read(path)?, *executable),
+            };
+            contents.write_all(&bytes)?;
+            let file = TreeFile { digest: Digest::of(&bytes), size: bytes.len() as u64, executable };
+            manifest.files.insert(path.clone(), file);
+        }
+        contents.rewind()?;
+        let mut text = File::from(rustix::fs::memfd_create("runtime-manifest", MemfdFlags::CLOEXEC)?);
+        text.write_all(&serde_json::to_vec(&manifest)?)?;
+        text.rewind()?;
+        Ok((text, contents))
+    }
+}
+
+
+fn node_runtime_file() -> Vec<u8> {
+    let file = serde_json::json!({
+        "argv": ["/usr/bin/node", "/opt/dockless/nodejs/launcher.cjs"],
+        "heap_flag": "--max-old-space-size={mib}",
+        "env": { "PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "TZ": ":UTC" },
+    });
+    file.to_string().into_bytes()
+}
+
+/// Runs a program with a clean environment but PATH and HOME, which shims need.
+fn run(command: &mut Command, program: &Path) -> Result<String, CaptureError> {
+    let kept = ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let output = command.env_clear().envs(kept).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => CaptureError::NotFound(program.display().to_string()),
+        _ => CaptureError::File { path: program.into(), source: error },
+    })?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(CaptureError::Strange { program: program.display().to_string(), answer: text(&output.stderr) })
+    }
+}
+
+fn resolve(path: &Path) -> Result<PathBuf, CaptureError> {
+    path.canonicalize().map_err(|source| CaptureError::File { path: path.into(), source })
+}
+
+/// Name and path of each library the dynamic linker loads for a program, the linker included (ldd(1)).
+fn libraries(program: &Path) -> Result<Vec<(String, PathBuf)>, CaptureError> {
+    let text = run(Command::new("ldd").arg(program), Path::new("ldd"))?;
+    Ok(parse_ldd(&text))
+}
+
+fn parse_ldd(text: &str) -> Vec<(String, PathBuf)> {
+    text.lines()
+        .filter_map(|line| {
+            let line = line.trim();
+            let place = line.split_once(" => ").map_or(line, |(_, place)| place);
+            let path = place.split(" (").next().map(str::trim).filter(|path| path.starts_with('/'))?;
+            let name = Path::new(path).file_name()?.to_string_lossy().into_owned();
+            Some((name, PathBuf::from(path)))
+        })
+        .collect()
+}
+
+fn fingerprint(version: &str, files: &BTreeMap<SourcePath, Content>) -> Result<String, CaptureError> {
+    let mut text = format!("{SHAPE} {version}\n");
+    for (path, content) in files {
+        use std::fmt::Write as _;
+        let _ = match content {
+            Content::Bytes(bytes) => writeln!(text, "{path} {}", Digest::of(bytes)),
+            Content::Host { path: host, .. } => {
+                let found = std::fs::metadata(host).map_err(|source| CaptureError::File { path: host.clone(), source })?;
+                let stamp = (found.len(), found.mtime(), found.mtime_nsec(), found.ino());
+                writeln!(text, "{path} {} {stamp:?}", host.display())
+            }
+        };
+    }
+    Ok(Digest::of(text.as_bytes()).to_string())
+}
+
+/// Reads a file descriptor that was written by [`Captured::write`]; for tests.
+#[cfg(test)]
+fn manifest_of(mut file: &File) -> TreeManifest {
+    use std::io::Read as _;
+    let mut text = String::new();
+    file.read_to_string(&mut text).expect("a memfd can be read");
+    serde_json::from_str(&text).expect("it was written as JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_launcher_is_captured() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtimes/nodejs");
+        let mut found = Vec::new();
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                let path = entry.path();
+                let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+                if path.is_dir() {
+                    if !["test", "testkit", "bench"].contains(&name.as_str()) {
+                        folders.push(path);
+                    }
+                } else if name.ends_with("js") {
+                    found.push(name);
+                }
+            }
+        }
+        found.sort();
+        let mut listed: Vec<_> = NODE_LAUNCHER.iter().map(|(name, _)| (*name).to_owned()).collect();
+        listed.sort();
+        assert_eq!(listed, found);
+    }
+
+    #[test]
+    fn libraries_are_read_as_ldd_prints_them() {
+        let text = "\tlinux-vdso.so.1 (0x7ff)\n\tlibdl.so.2 => /lib/x86_64-linux-gnu/libdl.so.2 (0x7f)\n\tlibx.so => not found\n\t/lib64/ld-linux-x86-64.so.2 (0x7f)\n";
+        let paths: Vec<_> = parse_ldd(text).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(paths, ["libdl.so.2", "ld-linux-x86-64.so.2"]);
+        assert!(parse_ldd("\tstatically linked\n").is_empty());
+    }
+
+    #[test]
+    fn this_machines_node_is_captured_with_everything_it_loads() {
+        let captured = Captured::node(Path::new("node")).unwrap();
+        assert_eq!(captured.fingerprint, Captured::node(Path::new("node")).unwrap().fingerprint);
+        let (manifest, contents) = captured.write().unwrap();
+        let manifest = manifest_of(&manifest);
+        manifest.check().unwrap();
+        assert_eq!(contents.metadata().unwrap().len(), manifest.content_bytes());
+        for path in ["usr/bin/node", "bin/sh", "opt/dockless/nodejs/launcher.cjs", "opt/dockless/runtime.json", "etc/passwd"] {
+            assert!(manifest.files.contains_key(&path.parse::<SourcePath>().unwrap()), "{path} is missing");
+        }
+    }
+
+    #[test]
+    fn a_missing_interpreter_is_named_with_its_cure() {
+        let error = Captured::node(Path::new("/nonexistent/node")).unwrap_err();
+        assert!(error.to_string().contains("--node"), "{error}");
+    }
+}

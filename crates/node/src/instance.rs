@@ -1,0 +1,381 @@
+//! One sandbox and everything that hangs on it: connection, control channel, output, freezer.
+//!
+//! ```text
+//! waiting ── go ──► started ── handler-loaded ──► loaded ⟲ end{n}
+//!    └──────────────┴──────────────────────────────┴──► hung up ──► death (once the warden has buried it)
+//! ```
+//! An instance holds no opinion on when it is used, frozen or ended: that is the pool's.
+
+mod events;
+mod tasks;
+
+pub use events::{Ended, Life, Started};
+
+use crate::connection::{NotSent, Slot};
+use crate::freezer::Freezer;
+use crate::logs::{Entry, Level, Origin, Source, pieces};
+use crate::node::Tools;
+use crate::output::Output;
+use crate::warden::PreparedFds;
+use crate::{Death, FunctionSpec, InstanceError, KillReason, RequestBody, StartError};
+use dockless_model::{InstanceId, MemoryMib, RuntimeId, Timestamp};
+use dockless_sandbox::frames::{MAX_TO_LAUNCHER, ToLauncher};
+use dockless_sandbox::protocol::{Answer, Usage, Verb};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Lines of output remembered for the story of its end.
+const TAIL: usize = 20;
+
+/// A running sandbox; clones are the same one. It outlives its handles: only [`Instance::kill`], its own end or a
+/// release takes it away.
+#[derive(Debug, Clone)]
+pub struct Instance(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: InstanceId,
+    runtime: RuntimeId,
+    memory: MemoryMib,
+    pid: u32,
+    socket: PathBuf,
+    tools: Arc<Tools>,
+    identity: OnceLock<Identity>,
+    life: watch::Sender<Life>,
+    connection: Slot,
+    control: tokio::sync::Mutex<OwnedWriteHalf>,
+    freezer: Arc<Freezer>,
+    outputs: [Output; 2],
+    tail: Mutex<VecDeque<String>>,
+    /// The request that is being served, for the log.
+    serving: Mutex<Option<Arc<str>>>,
+    /// Serial numbers given to requests so far.
+    issued: AtomicU64,
+    asked: Mutex<Option<oneshot::Sender<LauncherState>>>,
+    killed: Mutex<Option<KillReason>>,
+    tasks: TaskTracker,
+    /// Its tasks end: it is dead or released.
+    over: CancellationToken,
+}
+
+/// Whose it is, from `go` on.
+#[derive(Debug)]
+struct Identity {
+    spec: Arc<FunctionSpec>,
+    origin: Arc<Origin>,
+    at: Timestamp,
+    started: Started,
+}
+
+/// What is known of a sandbox when it comes.
+#[derive(Debug, Clone)]
+pub(crate) struct Birth {
+    pub(crate) id: InstanceId,
+    pub(crate) runtime: RuntimeId,
+    pub(crate) memory: MemoryMib,
+    pub(crate) frozen: bool,
+}
+
+/// What a launcher says it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LauncherState {
+    /// It has no code yet.
+    Waiting,
+    /// It has code and no request.
+    Idle,
+    /// It serves the request with this serial number.
+    Busy(u64),
+}
+
+impl Instance {
+    /// Takes a sandbox's descriptors into use.
+    pub(crate) fn new(tools: &Arc<Tools>, birth: Birth, fds: PreparedFds) -> io::Result<Self> {
+        let control = std::os::unix::net::UnixStream::from(fds.control);
+        control.set_nonblocking(true)?;
+        let (reader, writer) = tokio::net::UnixStream::from_std(control)?.into_split();
+        let outputs = [Output::new(Source::Stdout, fds.stdout)?, Output::new(Source::Stderr, fds.stderr)?];
+        let freezer = Freezer::new(tools.freezer_kind, fds.freezer_control, fds.freezer_events, birth.frozen);
+        let instance = Self(Arc::new(Inner {
+            id: birth.id,
+            runtime: birth.runtime,
+            memory: birth.memory,
+            pid: fds.prepared.pid,
+            socket: fds.prepared.socket.into(),
+            tools: tools.clone(),
+            identity: OnceLock::new(),
+            life: watch::Sender::new(Life::default()),
+            connection: Slot::default(),
+            control: tokio::sync::Mutex::new(writer),
+            freezer: Arc::new(freezer),
+            outputs,
+            tail: Mutex::default(),
+            serving: Mutex::default(),
+            issued: AtomicU64::new(0),
+            asked: Mutex::default(),
+            killed: Mutex::default(),
+            tasks: TaskTracker::new(),
+            over: CancellationToken::new(),
+        }));
+        tasks::spawn(&instance, reader);
+        Ok(instance)
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &InstanceId {
+        &self.0.id
+    }
+
+    /// The function it runs. Only the shelf holds instances without one.
+    ///
+    /// # Panics
+    /// Never outside this crate: instances are given out after `go`.
+    #[must_use]
+    pub fn spec(&self) -> &Arc<FunctionSpec> {
+        &self.0.identity.get().expect("given out after go").spec
+    }
+
+    /// Its runtime.
+    #[must_use]
+    pub fn runtime(&self) -> &RuntimeId {
+        &self.0.runtime
+    }
+
+    /// Its memory class.
+    #[must_use]
+    pub fn memory(&self) -> MemoryMib {
+        self.0.memory
+    }
+
+    /// Its first process, as the host counts.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    /// How it was started, and how long that took. An adopted one was not started by this server.
+    #[must_use]
+    pub fn started(&self) -> Started {
+        self.0.identity.get().map_or(Started::default(), |identity| identity.started)
+    }
+
+    /// When it was given its code.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.0.identity.get().map_or(Timestamp(0), |identity| identity.at)
+    }
+
+    /// Requests given to it by this server.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.0.issued.load(Ordering::Relaxed)
+    }
+
+    /// What is known of it, as it changes.
+    #[must_use]
+    pub fn life(&self) -> watch::Receiver<Life> {
+        self.0.life.subscribe()
+    }
+
+    /// What is known of it now. Short-lived: whoever tells news waits for this to be let go.
+    #[must_use]
+    pub fn peek(&self) -> watch::Ref<'_, Life> {
+        self.0.life.borrow()
+    }
+
+    /// Whether it may still answer.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let life = self.0.life.borrow();
+        life.death.is_none() && !life.hung_up
+    }
+
+    /// Whether it is frozen, as far as we wrote it.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.0.freezer.is_frozen()
+    }
+
+    /// Resumes it; says whether it was frozen. Takes some 60-100 µs if so, and blocks for them: handing it to another
+    /// thread would take as long.
+    ///
+    /// # Errors
+    /// The group is gone.
+    pub fn thaw(&self) -> Result<bool, InstanceError> {
+        self.0.freezer.thaw().map_err(|source| InstanceError::Io { step: "thaw", source })
+    }
+
+    /// Asks for a freeze, which [`Self::freeze`] does unless [`Self::thaw`] comes first. To be called under the lock
+    /// that also gives the instance away: then no freeze can hit an instance in use.
+    pub fn ask_freeze(&self) {
+        self.0.freezer.ask();
+    }
+
+    /// Freezes it if that was asked for, after what it printed so far is in its log. If dropped, it may be frozen
+    /// later.
+    ///
+    /// # Errors
+    /// [`InstanceError::Thawed`], or the kernel did not do it.
+    pub async fn freeze(&self) -> Result<(), InstanceError> {
+        self.drain().await;
+        self.0.tools.freeze_thread.freeze(&self.0.freezer).await
+    }
+
+    /// Makes sure that the connection is there.
+    ///
+    /// # Errors
+    /// Nobody accepts.
+    pub async fn connect(&self) -> Result<(), InstanceError> {
+        let io = |source| InstanceError::Io { step: "connect to the instance", source };
+        self.0.connection.open(&self.0.socket).await.map_err(io)
+    }
+
+    /// Announces a request: returns its serial number, and what is printed from now on is noted as its own.
+    #[must_use]
+    pub fn begin(&self, request: Arc<str>) -> u64 {
+        *self.serving() = Some(request);
+        self.0.issued.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Sends a request and waits for the head of its response. Dropping this closes the connection.
+    ///
+    /// # Errors
+    /// See [`NotSent`].
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, NotSent> {
+        self.0.connection.send(&self.0.socket, request).await
+    }
+
+    /// Closes the connection: the function sees its client leave. The next request makes a new one.
+    pub fn disconnect(&self) {
+        self.0.connection.close();
+    }
+
+    /// Ends it, whatever it does. Returns at once; [`Life::death`] follows.
+    pub fn kill(&self, reason: KillReason) {
+        self.0.killed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.0.tools.kill(self.0.id.clone());
+    }
+
+    /// Waits until it is known how it ended.
+    pub async fn death(&self) -> Arc<Death> {
+        let mut life = self.life();
+        let death = life.wait_for(|life| life.death.is_some()).await.ok().and_then(|life| life.death.clone());
+        // The sender lives in `self`, so that waiting cannot fail.
+        death.unwrap_or_else(|| Arc::new(Death::unknown(None, Vec::new())))
+    }
+
+    /// Lets go of it, so that another server may adopt it. It must not serve a request.
+    ///
+    /// # Errors
+    /// The warden did not take it back.
+    pub async fn release(&self) -> Result<(), InstanceError> {
+        self.0.connection.close();
+        self.drain().await;
+        self.0.over.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        self.0.tools.registry.remove(&self.0.id);
+        Ok(self.0.tools.warden.order(Verb::Release { instance: self.0.id.clone() }).await?)
+    }
+
+    /// Counters so far.
+    ///
+    /// # Errors
+    /// It ended, or the warden did not answer.
+    pub async fn usage(&self) -> Result<Usage, InstanceError> {
+        match self.0.tools.warden.call(Verb::Stats { instance: self.0.id.clone() }, &[]).await?.0 {
+            Answer::Usage(usage) => Ok(usage),
+            _ => Err(crate::CallError::Confused("something else than counters").into()),
+        }
+    }
+
+    /// Adds a line of the platform's own to the function's log.
+    pub fn note(&self, level: Level, text: &str, request: Option<Arc<str>>) {
+        let Some(identity) = self.0.identity.get() else { return };
+        let at = self.0.tools.clock.now();
+        for text in pieces(text) {
+            let (origin, text) = (identity.origin.clone(), text.to_owned());
+            let entry = Entry { origin, at, request: request.clone(), source: Source::Platform, level, text };
+            self.0.tools.logs.append(entry);
+        }
+    }
+
+    /// Tells who it is from now on. Once.
+    pub(crate) fn identify(&self, spec: &Arc<FunctionSpec>, at: Timestamp, started: Started) {
+        let origin = Origin {
+            deployment: spec.deployment.clone(),
+            function: spec.name.clone(),
+            instance: Some(self.0.id.clone()),
+        };
+        let identity = Identity { spec: spec.clone(), origin: Arc::new(origin), at, started };
+        // A second time cannot be: `go` is once, and adoption makes a new handle.
+        let _: Result<(), Identity> = self.0.identity.set(identity);
+    }
+
+    /// Writes a frame of JSON bytes to the launcher.
+    pub(crate) async fn tell(&self, message: &ToLauncher) -> Result<(), StartError> {
+        let mut frame = serde_json::to_vec(message).map_err(|_| StartError::Environment)?;
+        frame.push(0);
+        if frame.len() > MAX_TO_LAUNCHER {
+            return Err(StartError::Environment);
+        }
+        let mut control = self.0.control.lock().await;
+        control.write_all(&frame).await.map_err(StartError::during("write to the control channel"))
+    }
+
+    /// Asks the launcher what it does; `None` without an answer in time.
+    pub(crate) async fn ask(&self, within: Duration) -> Option<LauncherState> {
+        let (sender, answer) = oneshot::channel();
+        *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        let exchange = async {
+            self.tell(&ToLauncher::Status).await.ok()?;
+            answer.await.ok()
+        };
+        tokio::time::timeout(within, exchange).await.ok().flatten()
+    }
+
+    /// Serial numbers go on from here: it had requests of another server.
+    pub(crate) fn resume(&self, serial: u64) {
+        self.0.issued.fetch_max(serial, Ordering::Relaxed);
+    }
+
+    /// It was prewarmed by another server.
+    pub(crate) fn set_listening(&self) {
+        self.0.life.send_modify(|life| life.started = true);
+    }
+
+    /// It was loaded by another server.
+    pub(crate) fn set_loaded(&self) {
+        self.0.life.send_modify(|life| {
+            life.started = true;
+            life.loaded = true;
+        });
+    }
+
+    /// The warden says that it has ended.
+    pub(crate) fn exited(&self, status: dockless_sandbox::protocol::ExitStatus, usage: Usage) {
+        tasks::bury(self, Some((status, usage)));
+    }
+
+    /// Ends when its launcher accepts requests; `false` if it ended instead.
+    pub(crate) async fn listens(&self) -> bool {
+        let mut life = self.life();
+        let settled = life.wait_for(|life| life.started || life.hung_up || life.death.is_some()).await;
+        settled.is_ok_and(|life| life.started)
+    }
+
+    fn serving(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        self.0.serving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,129 @@
+//! Starts on behalf of those who wait.
+
+use crate::desk::Desk;
+use crate::pool::Inner;
+use crate::{Refusal, keeper};
+use dockless_model::Code;
+use dockless_node::StartError;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Pause after a start that a cap or a full machine refused.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Starts one instance and seats it.
+pub(crate) async fn boot(pool: Arc<Inner>, desk: Arc<Desk>, index: usize) {
+    let spec = desk.spec(index);
+    let outcome = pool.node.start(&spec).await;
+    let now = Instant::now();
+    let error = match outcome {
+        Ok(instance) => {
+            let (key, todo) = desk.started(index, &instance, now);
+            keeper::keep(&pool, &desk, index, key, instance);
+            return pool.perform(&desk, index, todo);
+        }
+        Err(error) => error,
+    };
+    let chain = chain(&error);
+    tracing::warn!(deployment = %spec.deployment, function = %spec.name, error = chain, "no instance was started");
+    let retry = Some(now + RETRY);
+    let (refusal, retry, capped) = match error {
+        // Somebody else's instance may end; until then the queue is the answer.
+        StartError::CapReached(_) => {
+            pool.evict(Some(&spec.account));
+            (None, retry, true)
+        }
+        // If something idle could go, its memory is free in a moment.
+        StartError::NoRoom(_) if pool.evict(None) => (None, retry, false),
+        StartError::NoRoom(_) => (Some(Code::NoRoom), None, false),
+        StartError::BootFailed { death } => {
+            tell(&pool, &spec, death.as_deref());
+            (Some(Code::BootFailed), None, false)
+        }
+        StartError::RuntimeMissing(_)
+        | StartError::Bundle(_)
+        | StartError::Environment
+        | StartError::Warden(_)
+        | StartError::Io { .. } => (Some(Code::Internal), None, false),
+    };
+    let todo = desk.failed(index, refusal.map(|code| Refusal::new(code, chain)), retry, capped, now);
+    pool.perform(&desk, index, todo);
+    if let Some(retry) = retry {
+        tokio::time::sleep_until(retry).await;
+        let todo = desk.look(index, Instant::now());
+        pool.perform(&desk, index, todo);
+    }
+}
+
+/// The function's own log says it too: nobody was there yet to note it.
+fn tell(pool: &Inner, spec: &dockless_node::FunctionSpec, death: Option<&dockless_node::Death>) {
+    use dockless_node::logs::{Entry, Level, Origin, Source};
+    let (deployment, function) = (spec.deployment.clone(), spec.name.clone());
+    let origin = Arc::new(Origin { deployment, function, instance: None });
+    let limit = spec.function.limits.boot().as_secs_f64();
+    let first = match death {
+        Some(death) => format!("the instance did not start: {death}"),
+        None => format!("the instance did not start within {limit} s"),
+    };
+    let lines = death.map(|death| death.tail.clone()).unwrap_or_default();
+    for text in std::iter::once(first).chain(lines) {
+        let (at, source, level) = (pool.node.clock().now(), Source::Platform, Level::Error);
+        pool.node.logs().append(Entry { origin: origin.clone(), at, request: None, source, level, text });
+    }
+}
+
+/// An error with its causes, for the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// A start that its first waiter drives itself, which saves two wake-ups on the way of a cold request. If the waiter
+/// goes, or is served by another instance, a task goes on with it: others may wait for it, and a sandbox half made
+/// costs as much as a whole one.
+pub(crate) struct Driven(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+
+impl Driven {
+    pub(crate) fn new(start: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Some(Box::pin(start)))
+    }
+
+    /// Nothing to drive.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+}
+
+impl Future for Driven {
+    type Output = ();
+
+    /// Never ready: what comes of it is told to those who wait.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(start) = &mut self.0
+            && start.as_mut().poll(context).is_ready()
+        {
+            self.0 = None;
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        if let Some(rest) = self.0.take()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            tokio::spawn(rest);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What `ps` shows.
+
+use dockless_model::{AccountId, DeploymentId, Host, InstanceId, InstanceState, ProjectName, SourcePath, Timestamp};
+
+/// One instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceInfo {
+    /// Which.
+    pub id: InstanceId,
+    /// Whose version.
+    pub deployment: DeploymentId,
+    /// Who is counted.
+    pub account: AccountId,
+    /// The deployment's own host.
+    pub url: Host,
+    /// The project's name.
+    pub project: ProjectName,
+    /// The function, e.g. `api/date`.
+    pub function: SourcePath,
+    /// What it does.
+    pub state: InstanceState,
+    /// First process, as the host counts.
+    pub pid: u32,
+    /// When it was given its code.
+    pub started_at: Timestamp,
+    /// Memory now, where it was measured ([`crate::Pool::instances_measured`]).
+    pub memory_bytes: Option<u64>,
+    /// Requests given to it by this server.
+    pub requests: u64,
+}

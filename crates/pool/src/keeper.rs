@@ -1,0 +1,60 @@
+//! Looks after one instance, off the way of requests: takes in its ends and its death, freezes it, keeps its dates.
+
+use crate::desk::{Desk, Step};
+use crate::pool::Inner;
+use dockless_node::{Instance, InstanceError, KillReason};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How often an instance that is not frozen is looked at though nothing is told: a lease changes dates without waking
+/// the keeper, because most never matter.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+
+/// Starts the keeper of a member.
+pub(crate) fn keep(pool: &Arc<Inner>, desk: &Arc<Desk>, index: usize, key: u64, instance: Instance) {
+    let Some(wake) = desk.bell(index, key) else { return };
+    let (pool, desk) = (pool.clone(), desk.clone());
+    tokio::spawn(async move { run(pool, desk, index, key, instance, wake).await });
+}
+
+async fn run(pool: Arc<Inner>, desk: Arc<Desk>, index: usize, key: u64, instance: Instance, wake: Arc<Notify>) {
+    let mut life = instance.life();
+    loop {
+        // Before the look, so that what comes after it is not missed.
+        life.mark_unchanged();
+        let now = Instant::now();
+        let (step, todo) = desk.step(index, key, now);
+        pool.perform(&desk, index, todo);
+        let due = match step {
+            Step::Over => {
+                pool.freed(&instance);
+                return;
+            }
+            Step::Freeze => {
+                let frozen = instance.freeze().await;
+                if let Err(error @ (InstanceError::Late(_) | InstanceError::Io { .. })) = &frozen
+                    && instance.is_alive()
+                {
+                    tracing::warn!(instance = %instance.id(), %error, "an instance cannot be frozen");
+                    instance.kill(KillReason::Retired);
+                }
+                desk.frozen(index, key, frozen.is_ok(), Instant::now());
+                continue;
+            }
+            Step::Wait(due) => due,
+        };
+        let soon = now + AT_LEAST_EVERY;
+        let until = match due {
+            Some(due) if instance.is_frozen() => due,
+            Some(due) => due.min(soon),
+            None => soon,
+        };
+        tokio::select! {
+            changed = life.changed() => if changed.is_err() { return },
+            () = wake.notified() => {}
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The right to send one request to an instance.
+
+use crate::body::InvocationBody;
+use crate::desk::Desk;
+use crate::failure::{self, Replay, SendFailure};
+use crate::headers;
+use crate::plan::{Phase, Warmth};
+use crate::running::Running;
+use dockless_model::{Code, InstanceId, RequestId};
+use dockless_node::{FunctionSpec, Instance, InstanceError, KillReason, NotSent, RequestBody};
+use http::{Request, Response};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A lease. Used by [`Lease::send`] or [`Lease::finish`]; dropped unused, its instance is idle again.
+#[derive(Debug)]
+pub struct Lease {
+    /// Absent once used.
+    seat: Option<Seat>,
+    id: InstanceId,
+    timings: Timings,
+}
+
+/// An instance at its desk.
+#[derive(Debug, Clone)]
+pub(crate) struct Seat {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) index: usize,
+    pub(crate) key: u64,
+    pub(crate) instance: Instance,
+}
+
+/// Where the time before the request went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timings {
+    /// Waiting for a turn, a start that it waited for taken off.
+    pub queue: Duration,
+    /// How the instance came to run.
+    pub start: Start,
+}
+
+/// How a leased instance came to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It ran.
+    Warm,
+    /// It was frozen; thawing took this long.
+    Thaw(Duration),
+    /// It was started for this request.
+    Boot {
+        /// From a prewarmed sandbox.
+        shelf: bool,
+        /// From the wish to the moment the request could be sent; its code may load after that.
+        took: Duration,
+    },
+}
+
+/// How a lease that was not used for [`Lease::send`] ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The instance is as it was.
+    Unused,
+    /// The instance is of no use any more.
+    Broken,
+}
+
+impl Lease {
+    pub(crate) fn new(
+        desk: Arc<Desk>,
+        index: usize,
+        key: u64,
+        instance: Instance,
+        queue: Duration,
+        start: Start,
+    ) -> Self {
+        let id = instance.id().clone();
+        Self { seat: Some(Seat { desk, index, key, instance }), id, timings: Timings { queue, start } }
+    }
+
+    /// The instance.
+    #[must_use]
+    pub fn instance(&self) -> &InstanceId {
+        &self.id
+    }
+
+    /// Where the time went so far.
+    #[must_use]
+    pub fn timings(&self) -> Timings {
+        self.timings
+    }
+
+    /// Gives it back without a request.
+    pub fn finish(self, outcome: Outcome) {
+        match outcome {
+            Outcome::Unused => drop(self),
+            Outcome::Broken => self.discard(),
+        }
+    }
+
+    /// Sends the request and waits for the head of the answer. The lease goes on in the answer's body: its end is the
+    /// good end; dropping it, or this, before that means that the client has gone, and the instance is abandoned until
+    /// its program says that it is done, at most until the function's duration has passed.
+    ///
+    /// The request has an origin-form target and its `host` header; its id is taken from a [`RequestId`] among its
+    /// extensions. Internal headers are set here and taken off the answer.
+    ///
+    /// # Errors
+    /// See [`SendFailure`].
+    pub async fn send(mut self, mut request: Request<RequestBody>) -> Result<Response<InvocationBody>, SendFailure> {
+        let Some(seat) = self.seat.take() else {
+            return Err(SendFailure::new(Code::Internal, "the lease is used", Replay::Untouched(Box::new(request))));
+        };
+        let spec: Arc<FunctionSpec> = seat.instance.spec().clone();
+        let duration = spec.function.limits.duration();
+        let id: Arc<str> = match request.extensions().get::<RequestId>() {
+            Some(id) => id.as_str().into(),
+            None => RequestId::random(&dockless_model::OsEntropy).as_str().into(),
+        };
+        let serial = seat.instance.begin(id.clone());
+        let wall_deadline = seat.desk.wall_clock().plus(duration);
+        headers::prepare(&mut request, &id, serial, wall_deadline);
+        let mut running = Running::begin(seat, serial, Instant::now() + duration);
+        let instance = running.instance();
+        let sent = tokio::select! {
+            biased;
+            sent = instance.send(request) => sent,
+            () = running.time_is_up() => {
+                running.expire(duration);
+                return Err(SendFailure::new(Code::FunctionTimeout, "no answer in time", Replay::No));
+            }
+        };
+        match sent {
+            Ok(mut response) => {
+                let verdict = headers::take_verdict(response.headers_mut());
+                let (head, body) = response.into_parts();
+                let mut body = InvocationBody::new(body, running);
+                if verdict == Some(Code::FunctionFailed) {
+                    body.run_out().await;
+                    return Err(SendFailure::new(Code::FunctionFailed, "the function failed", Replay::No));
+                }
+                Ok(Response::from_parts(head, body))
+            }
+            Err(NotSent::Untouched { request, cause }) => {
+                running.discard();
+                Err(SendFailure::new(Code::InstanceDied, cause.to_string(), Replay::Untouched(request)))
+            }
+            Err(NotSent::Unanswered(error)) => Err(failure::explain(running, error).await),
+        }
+    }
+
+    /// Makes the instance ready for the request: thawed, alive, connected.
+    pub(crate) async fn ready(&mut self) -> Result<(), InstanceError> {
+        let Some(seat) = &self.seat else { return Err(InstanceError::Gone) };
+        let began = Instant::now();
+        if seat.instance.thaw()? {
+            self.timings.start = Start::Thaw(began.elapsed());
+        }
+        if !seat.instance.is_alive() {
+            return Err(InstanceError::Gone);
+        }
+        seat.instance.connect().await
+    }
+
+    /// The instance is of no use: it is ended.
+    pub(crate) fn discard(mut self) {
+        if let Some(seat) = self.seat.take() {
+            seat.discard();
+        }
+    }
+}
+
+impl Drop for Lease {
+    /// Nothing was sent: this is no pessimistic path.
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            seat.become_(Phase::Idle { since: Instant::now(), warmth: Warmth::Running });
+        }
+    }
+}
+
+impl Seat {
+    pub(crate) fn become_(&self, phase: Phase) {
+        let todo = self.desk.become_(self.index, self.key, phase, Instant::now());
+        self.desk.perform(self.index, todo);
+    }
+
+    pub(crate) fn wake(&self) {
+        self.desk.wake(self.index, self.key);
+    }
+
+    pub(crate) fn discard(&self) {
+        self.instance.kill(KillReason::Broken);
+        self.become_(Phase::Draining);
+    }
+}

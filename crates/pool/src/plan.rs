@@ -1,0 +1,201 @@
+//! What to do next for one function. Pure: no clock, no sockets, nothing but its arguments.
+//!
+//! ```text
+//!            lease                answered              end
+//! Idle ─────────────────► Busy ─────────────► Finishing ───► Idle
+//!  │ grace: freeze          │ client left                     ▲
+//!  │ idle timeout: retire   └───────────────► Abandoned ──────┘
+//!  └─► Draining ◄──────────── deadline ────────────┘
+//! ```
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long past its deadline a busy instance is left to its lease, which ends it with a better answer.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// What is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// Requests that wait.
+    pub waiting: usize,
+}
+
+/// What there is of one function. `T` is whatever the caller keeps beside each member.
+#[derive(Debug, Clone)]
+pub struct Fleet<T> {
+    /// Starts under way.
+    pub booting: usize,
+    /// Instances.
+    pub members: Vec<Member<T>>,
+}
+
+/// One instance.
+#[derive(Debug, Clone)]
+pub struct Member<T> {
+    /// Its name in [`Action`]s.
+    pub key: u64,
+    /// What it does.
+    pub phase: Phase,
+    /// Its code is loaded; until then it is not frozen.
+    pub loaded: bool,
+    /// It is retired as soon as it is idle, and takes no more requests.
+    pub leaving: bool,
+    /// The caller's.
+    pub with: T,
+}
+
+/// What an instance does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing.
+    Idle {
+        /// Since when.
+        since: Instant,
+        /// Whether it is or becomes frozen.
+        warmth: Warmth,
+    },
+    /// It serves a request.
+    Busy {
+        /// When it must be done.
+        deadline: Instant,
+    },
+    /// Its answer is complete, its `end` is not here yet.
+    Finishing {
+        /// Serial number of the request.
+        serial: u64,
+        /// When the answer was complete.
+        since: Instant,
+        /// When it must be done.
+        deadline: Instant,
+    },
+    /// The client left, the program still runs.
+    Abandoned {
+        /// Serial number of the request.
+        serial: u64,
+        /// When it must be done.
+        deadline: Instant,
+    },
+    /// It is being ended or released.
+    Draining,
+}
+
+/// How quickly an idle instance can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Warmth {
+    /// At once.
+    Running,
+    /// Somebody is freezing it; a lease cancels that.
+    Freezing,
+    /// After a thaw.
+    Frozen,
+}
+
+/// The rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests at once in an instance.
+    pub concurrency: usize,
+    /// Most instances of the function, those on their way in and out included.
+    pub max_instances: usize,
+    /// Instances that its account may still start.
+    pub room: usize,
+    /// Nothing is started before.
+    pub start_after: Option<Instant>,
+    /// How long an idle instance runs on before it is frozen.
+    pub grace: Duration,
+    /// How long an idle instance is kept.
+    pub idle_timeout: Duration,
+    /// How long the `end` after an answer is waited for before a second instance is started instead.
+    pub settle: Duration,
+    /// This server hands over: idle instances are let go for its successor.
+    pub draining: bool,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Give this instance to the request that waits longest.
+    Lease(u64),
+    /// Start one.
+    Start,
+    /// Freeze it.
+    Freeze(u64),
+    /// End it: idle for too long, or told to leave.
+    Retire(u64),
+    /// End it: over its deadline.
+    Expire(u64),
+    /// Let go of it, for another server.
+    Release(u64),
+}
+
+/// Decides. Doing all of it makes the next plan at the same time empty, but for demand that nothing can be done about.
+#[must_use]
+pub fn plan<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let mut waiting = demand.waiting;
+    // Most recently used first: what is idle for long can then be frozen and retired.
+    while waiting > 0 {
+        let usable = |member: &&Member<T>| !member.leaving && !actions.contains(&Action::Lease(member.key));
+        let idle = fleet.members.iter().filter(usable).filter_map(|member| match member.phase {
+            Phase::Idle { since, .. } => Some((since, member.key)),
+            _ => None,
+        });
+        let Some((_, key)) = idle.max() else { break };
+        actions.push(Action::Lease(key));
+        waiting -= 1;
+    }
+    actions.extend(std::iter::repeat_n(Action::Start, starts(waiting, fleet, limits, now)));
+    for member in &fleet.members {
+        let key = member.key;
+        if actions.contains(&Action::Lease(key)) {
+            continue;
+        }
+        actions.extend(match member.phase {
+            Phase::Idle { .. } if limits.draining && !member.leaving => Some(Action::Release(key)),
+            Phase::Idle { since, .. } if member.leaving || now >= since + limits.idle_timeout => {
+                Some(Action::Retire(key))
+            }
+            Phase::Idle { since, warmth: Warmth::Running } if member.loaded && now >= since + limits.grace => {
+                Some(Action::Freeze(key))
+            }
+            Phase::Busy { deadline } if now >= deadline + SLACK => Some(Action::Expire(key)),
+            Phase::Finishing { deadline, .. } | Phase::Abandoned { deadline, .. } if now >= deadline => {
+                Some(Action::Expire(key))
+            }
+            _ => None,
+        });
+    }
+    actions
+}
+
+/// How many to start for the requests that got no idle instance.
+fn starts<T>(waiting: usize, fleet: &Fleet<T>, limits: &Limits, now: Instant) -> usize {
+    if limits.start_after.is_some_and(|after| now < after) {
+        return 0;
+    }
+    let settling = |member: &&Member<T>| {
+        matches!(member.phase, Phase::Finishing { since, .. } if now < since + limits.settle) && !member.leaving
+    };
+    let coming = fleet.booting + fleet.members.iter().filter(settling).count();
+    let wanted = waiting.div_ceil(limits.concurrency.max(1)).saturating_sub(coming);
+    let free = limits.max_instances.saturating_sub(fleet.booting + fleet.members.len());
+    wanted.min(free).min(limits.room)
+}
+
+/// When something will be due for this instance though nothing happens; `None` if it waits for an event alone.
+#[must_use]
+pub fn due<T>(member: &Member<T>, limits: &Limits) -> Option<Instant> {
+    match member.phase {
+        Phase::Idle { since, warmth: Warmth::Running } if member.loaded => {
+            Some(since + limits.grace.min(limits.idle_timeout))
+        }
+        Phase::Idle { since, .. } => Some(since + limits.idle_timeout),
+        Phase::Busy { deadline } => Some(deadline + SLACK),
+        Phase::Finishing { deadline, .. } | Phase::Abandoned { deadline, .. } => Some(deadline),
+        Phase::Draining => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! The warden's side of the channel without its sandboxes: launchers run as plain processes that see their code at
+//! /var/task (in a mount namespace of their own), and the freezer is a file that stops nobody. What sandboxes do is
+//! tested with the real warden, as a user.
+
+use dockless_model::{Digest, InstanceId, MemoryMib, RuntimeId};
+use dockless_sandbox::bundle::TreeManifest;
+use dockless_sandbox::protocol::{
+    Answer, Event, ExitStatus, FreezerKind, FromWarden, Happening, Listed, MAX_MESSAGE, Prepared, Refusal, Reply,
+    Request, Runtime, Usage, Verb, Welcome,
+};
+use dockless_sys::seqpacket;
+use rustix::event::{PollFd, PollFlags};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+/// The peer; clones share it.
+#[derive(Clone)]
+pub struct Peer(Arc<Mutex<State>>);
+
+struct State {
+    folder: PathBuf,
+    sandboxes: HashMap<InstanceId, Sandbox>,
+    sessions: Vec<Arc<OwnedFd>>,
+    groups: HashMap<String, u32>,
+    seq: u64,
+    pub prepared: Vec<BTreeMap<String, String>>,
+}
+
+struct Sandbox {
+    listed: Listed,
+    socket: String,
+    fds: [OwnedFd; 5],
+    groups: Vec<String>,
+    process: rustix::process::Pid,
+}
+
+pub fn runtime() -> RuntimeId {
+    RuntimeId::compose("node", "20.0.0", &Digest::of(b"runtime")).unwrap()
+}
+
+impl Peer {
+    pub fn new(folder: PathBuf) -> Self {
+        std::fs::create_dir_all(folder.join("trees")).unwrap();
+        let (sandboxes, groups) = (HashMap::new(), HashMap::new());
+        let state = State { folder, sandboxes, sessions: Vec::new(), groups, seq: 0, prepared: Vec::new() };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// A session's channel; its thread ends with it.
+    pub fn connect(&self) -> OwnedFd {
+        let (near, far) = seqpacket::pair().unwrap();
+        let far = Arc::new(far);
+        let session = {
+            let mut state = self.0.lock().unwrap();
+            state.sessions.push(far.clone());
+            u64::try_from(state.sessions.len()).unwrap()
+        };
+        let peer = self.clone();
+        std::thread::spawn(move || peer.serve(session, &far));
+        near
+    }
+
+    /// Process-start environments of all sandboxes so far.
+    pub fn prepared(&self) -> Vec<BTreeMap<String, String>> {
+        self.0.lock().unwrap().prepared.clone()
+    }
+
+    /// What the freezer of an instance was told.
+    pub fn freezer(&self, id: &InstanceId) -> String {
+        std::fs::read_to_string(self.0.lock().unwrap().folder.join(format!("{id}.freezer"))).unwrap()
+    }
+
+    /// Kills a process behind everybody's back.
+    pub fn murder(&self, id: &InstanceId) {
+        let process = self.0.lock().unwrap().sandboxes[id].process;
+        rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    }
+
+    pub fn tell(&self, session: usize, what: Happening) {
+        let mut state = self.0.lock().unwrap();
+        state.seq += 1;
+        let event = FromWarden::Event(Event { seq: state.seq, what });
+        // A session that is gone hears nothing.
+        let _ = seqpacket::send(state.sessions[session - 1].as_fd(), &serde_json::to_vec(&event).unwrap(), &[]);
+    }
+
+    fn serve(&self, session: u64, channel: &OwnedFd) {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        loop {
+            rustix::event::poll(&mut [PollFd::new(channel, PollFlags::IN)], None).unwrap();
+            let (length, fds) = match seqpacket::receive(channel.as_fd(), &mut buffer) {
+                Ok((0, _)) | Err(_) => return,
+                Ok(received) => received,
+            };
+            let request: Request = serde_json::from_slice(&buffer[..length]).unwrap();
+            let (result, fds) = match self.answer(session, request.verb, fds) {
+                Ok((answer, fds)) => (Ok(answer), fds),
+                Err(refusal) => (Err(refusal), Vec::new()),
+            };
+            let reply = serde_json::to_vec(&FromWarden::Reply(Reply { id: request.id, result })).unwrap();
+            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(OwnedFd::as_fd).collect();
+            let _ = seqpacket::send(channel.as_fd(), &reply, &fds);
+        }
+    }
+
+    fn answer(&self, session: u64, verb: Verb, fds: Vec<OwnedFd>) -> Result<(Answer, Vec<OwnedFd>), Refusal> {
+        let mut state = self.0.lock().unwrap();
+        let done = Ok((Answer::Done, Vec::new()));
+        match verb {
+            Verb::Hello { .. } => {
+                let runtimes = vec![Runtime { id: runtime(), tree: Digest::of(b"runtime"), current: true }];
+                let succeeds = session > 1;
+                let (cgroup_layout, freezer) = ("v1".into(), FreezerKind::V1);
+                let welcome = Welcome { version: 1, session, succeeds, runtimes, cgroup_layout, freezer };
+                Ok((Answer::Welcome(Box::new(welcome)), Vec::new()))
+            }
+            Verb::Import => {
+                let [manifest, contents] = <[OwnedFd; 2]>::try_from(fds).unwrap();
+                let manifest: TreeManifest = serde_json::from_reader(File::from(manifest)).unwrap();
+                let (tree, mut contents) = (manifest.digest(), File::from(contents));
+                let root = state.folder.join("trees").join(tree.to_string());
+                for (path, file) in &manifest.files {
+                    let path = root.join(path.as_str());
+                    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    let mut bytes = vec![0; usize::try_from(file.size).unwrap()];
+                    contents.read_exact(&mut bytes).unwrap();
+                    assert_eq!(Digest::of(&bytes), file.digest);
+                    std::fs::write(path, bytes).unwrap();
+                }
+                Ok((Answer::Imported { tree }, Vec::new()))
+            }
+            Verb::Prepare { instance, runtime, memory, env } => {
+                state.prepared.push(env.clone());
+                let sandbox = self.launch(&mut state, &instance, runtime, memory, &env, session);
+                let answer = describe(&sandbox);
+                state.sandboxes.insert(instance, sandbox);
+                answer
+            }
+            Verb::Go { instance, code, groups, tag, .. } => {
+                let tree = state.folder.join("trees").join(code.to_string());
+                if !tree.exists() {
+                    return Err(Refusal::Unknown(format!("tree {code}")));
+                }
+                for group in &groups {
+                    if *state.groups.entry(group.name.clone()).or_default() >= group.max {
+                        return Err(Refusal::CapReached(group.name.clone()));
+                    }
+                }
+                let missing = || Refusal::Unknown(instance.to_string());
+                let home = state.folder.join(instance.as_str());
+                let sandbox = state.sandboxes.get_mut(&instance).ok_or_else(missing)?;
+                let names: Vec<String> = groups.iter().map(|group| group.name.clone()).collect();
+                (sandbox.groups, sandbox.listed.gone_to, sandbox.listed.tag) = (names.clone(), Some(code), tag);
+                // The process sees its task folder through this link.
+                std::os::unix::fs::symlink(tree, home).unwrap();
+                for name in names {
+                    *state.groups.entry(name).or_default() += 1;
+                }
+                done
+            }
+            Verb::Kill { instance } => {
+                if let Some(sandbox) = state.sandboxes.get(&instance) {
+                    rustix::process::kill_process(sandbox.process, rustix::process::Signal::KILL).unwrap();
+                }
+                done
+            }
+            Verb::List => {
+                let folder = state.folder.clone();
+                let listed = |sandbox: &Sandbox| {
+                    let mut listed = sandbox.listed.clone();
+                    let freezer = folder.join(format!("{}.freezer", listed.instance));
+                    listed.frozen = std::fs::read_to_string(freezer).unwrap() == "FROZEN";
+                    listed
+                };
+                Ok((Answer::Instances { instances: state.sandboxes.values().map(listed).collect() }, Vec::new()))
+            }
+            Verb::Adopt { instance } => {
+                let sandbox = state.sandboxes.get_mut(&instance).ok_or(Refusal::Unknown("instance".into()))?;
+                if sandbox.listed.session.replace(session).is_some() {
+                    return Err(Refusal::InUse("instance".into()));
+                }
+                describe(sandbox)
+            }
+            Verb::Release { instance } => {
+                if let Some(sandbox) = state.sandboxes.get_mut(&instance) {
+                    sandbox.listed.session = None;
+                }
+                drop(state);
+                self.tell(usize::try_from(session + 1).unwrap(), Happening::Released { instance });
+                done
+            }
+            Verb::Stats { .. } => Ok((Answer::Usage(Usage { memory_bytes: 7, ..Usage::default() }), Vec::new())),
+            Verb::Serving | Verb::Forget { .. } | Verb::Acknowledge { .. } | Verb::Upgrade => done,
+        }
+    }
+
+    fn launch(
+        &self,
+        state: &mut State,
+        instance: &InstanceId,
+        runtime: RuntimeId,
+        memory: MemoryMib,
+        env: &BTreeMap<String, String>,
+        session: u64,
+    ) -> Sandbox {
+        let socket = state.folder.join(format!("{instance}.sock"));
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        let (stdout, writer) = std::io::pipe().unwrap();
+        let (stderr, unused) = std::io::pipe().unwrap();
+        drop(unused);
+        let freezer = state.folder.join(format!("{instance}.freezer"));
+        std::fs::write(&freezer, "THAWED").unwrap();
+        let freezer = || OwnedFd::from(File::options().read(true).write(true).open(&freezer).unwrap());
+        let launcher = concat!(env!("CARGO_MANIFEST_DIR"), "/../node/runtimes/nodejs/launcher.cjs");
+        // `go` comes later than the mounts: /var/task is a link to a link that it makes.
+        let script = "mount -t tmpfs none /var && ln -s \"$0\" /var/task && exec node \"$1\" 3<&0 4>&1 </dev/null >&2";
+        let home = state.folder.join(instance.as_str());
+        let mut child = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .args([home.as_os_str(), launcher.as_ref()])
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .envs(env)
+            .stdin(Stdio::from(OwnedFd::from(listener)))
+            .stdout(Stdio::from(OwnedFd::from(far)))
+            .stderr(Stdio::from(OwnedFd::from(writer)))
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        let (peer, id) = (self.clone(), instance.clone());
+        std::thread::spawn(move || {
+            let status = child.wait().unwrap();
+            let status = match (status.code(), status.signal()) {
+                (Some(code), _) => ExitStatus::Code(code),
+                (None, signal) => ExitStatus::Signal(signal.unwrap()),
+            };
+            peer.buried(&id, status);
+        });
+        let (fds, instance) = ([near.into(), stdout.into(), stderr.into(), freezer(), freezer()], instance.clone());
+        let (gone_to, tag, session, frozen) = (None, String::new(), Some(session), false);
+        Sandbox {
+            listed: Listed { instance, runtime, memory, pid, gone_to, tag, session, frozen },
+            socket: socket.to_str().unwrap().into(),
+            fds,
+            groups: Vec::new(),
+            process: rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
+        }
+    }
+
+    fn buried(&self, id: &InstanceId, status: ExitStatus) {
+        let Some(sandbox) = ({
+            let mut state = self.0.lock().unwrap();
+            let sandbox = state.sandboxes.remove(id);
+            for name in sandbox.iter().flat_map(|sandbox| &sandbox.groups) {
+                *state.groups.get_mut(name).unwrap() -= 1;
+            }
+            sandbox
+        }) else {
+            return;
+        };
+        let usage = Usage::default();
+        let (instance, tag) = (id.clone(), sandbox.listed.tag);
+        let session = usize::try_from(sandbox.listed.session.unwrap_or(1)).unwrap();
+        self.tell(session, Happening::Exited { instance, tag, status, usage });
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        for sandbox in self.sandboxes.values() {
+            let _ = rustix::process::kill_process(sandbox.process, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+fn describe(sandbox: &Sandbox) -> Result<(Answer, Vec<OwnedFd>), Refusal> {
+    let fds = sandbox.fds.iter().map(|fd| fd.try_clone().unwrap()).collect();
+    Ok((Answer::Prepared(Prepared { pid: sandbox.listed.pid, socket: sandbox.socket.clone() }), fds))
+}
