@@ -1,0 +1,24 @@
+# Each target is one line that could be typed; CI runs the same ones.
+.DEFAULT_GOAL := help
+.PHONY: help run check test test-slow bench generate
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Build, start the platform in the foreground, deploy examples/hello; Ctrl-C ends it
+	@scripts/run
+
+check: ## Format, lints, licences and bans, documentation, shell scripts
+	@scripts/check
+
+test: ## Every test, sandboxes and end to end included (needs root; asks sudo once)
+	@scripts/test
+
+test-slow: ## The long tier: tests marked as slow
+	@scripts/test --slow
+
+bench: ## Measure the promises of SPECIFICATION.md against Docker and bare Node (needs root)
+	@bench/run
+
+generate: ## Write the command-line reference from the program itself
+	@scripts/generate

@@ -1,0 +1,221 @@
+//! `dockless [deploy] [DIR]`
+//!
+//! ```text
+//! read the folder ─► create ──► missing? upload those, create again ─► follow the build ─► URL
+//! ```
+
+mod follow;
+mod send;
+
+use crate::{
+    amounts,
+    client::Client,
+    context::Context,
+    exit::Exit,
+    exit::{Failure, Outcome},
+    links,
+    source::{self, NameError, Source, SourceError},
+};
+use anyhow::{Context as _, anyhow};
+use dockless_model::{DeploymentState, Secret};
+use dockless_wire::Deployment;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// Which folder, as what, how.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  dockless
+  dockless deploy site --name shop --env GREETING=hello")]
+pub struct Args {
+    /// The folder
+    #[arg(value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub folder: PathBuf,
+    /// Name of the project; that of package.json or the folder if not given
+    #[arg(long, short)]
+    pub name: Option<String>,
+    /// Answer every question with yes
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Make a new deployment although an equal one was just made
+    #[arg(long, short)]
+    pub force: bool,
+    /// Set a variable for the functions; NAME alone takes the value it has here
+    #[arg(long = "env", short, value_name = "NAME=VALUE", value_parser = variable)]
+    pub env: Vec<(String, Secret)>,
+    /// Leave the project's address where it is
+    #[arg(long)]
+    pub no_alias: bool,
+    /// Return once the deployment is accepted, before it is built
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `NAME=VALUE`, or `NAME` alone.
+fn variable(text: &str) -> Result<(String, Secret), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, value.to_owned()),
+        None => (text, std::env::var(text).map_err(|_| format!("{text} has no value here: write {text}=VALUE"))?),
+    };
+    let first_is_letter = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !first_is_letter || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Err(format!("{name:?} is not a name: expected letters, digits and _, no digit first"));
+    }
+    Ok((name.to_owned(), Secret::new(value)))
+}
+
+pub(crate) async fn run(args: &Args, ctx: &Context) -> Outcome {
+    let started = Instant::now();
+    let root = Source::root(&args.folder).map_err(|error| unreadable(error, &args.folder))?;
+    // Without a server there is no use in reading a large folder.
+    let client = ctx.client()?;
+    guard(&root, args.yes, ctx).await?;
+    let source = read(&args.folder, ctx).await?;
+    let name = source::project_name(args.name.as_deref(), &source.root).map_err(misnamed)?;
+    let files = amounts::count(source.files.len(), "file");
+    ctx.printer.note(&format!("Deploying {name}: {files}, {}", amounts::size(source.bytes())));
+
+    ctx.on_leaving("nothing was deployed; what was uploaded is not sent again next time");
+    let env: BTreeMap<String, Secret> = args.env.iter().cloned().collect();
+    let sent = send::Send { client: &client, printer: &ctx.printer, source: &source, name: &name, env };
+    let created = sent.send(args.force, args.no_alias).await?;
+    if args.no_wait {
+        answer(ctx, &client, &created)?;
+        return Ok(Exit::Done);
+    }
+
+    let url = links::of(&created, client.address());
+    ctx.on_leaving(format!(
+        "the build of {url} continues on the server; `dockless ls {name}` shows it, `dockless rm {} --yes` removes it",
+        created.id
+    ));
+    let settled = follow::Follow { client: &client, printer: &ctx.printer, id: created.id.clone() }.follow().await?;
+    finish(ctx, &client, &settled, started)
+}
+
+/// Home and what is above it hold far more than a site: keys, mail, everything.
+async fn guard(root: &Path, yes: bool, ctx: &Context) -> Result<(), Failure> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    if !holds_home(root, home.as_deref()) {
+        return Ok(());
+    }
+    let shown = root.display();
+    ctx.confirm(yes, &format!("deploying {shown}, which holds a home folder,"), &format!("Deploy all of {shown}?"))
+        .await
+}
+
+fn holds_home(root: &Path, home: Option<&Path>) -> bool {
+    let home = home.map(|home| home.canonicalize().unwrap_or_else(|_| home.to_owned()));
+    root.parent().is_none() || home.is_some_and(|home| home.starts_with(root))
+}
+
+async fn read(folder: &Path, ctx: &Context) -> Result<Source, Failure> {
+    let waiting = ctx.printer.progress().spinner("Reading the folder");
+    let owned = folder.to_owned();
+    let read = tokio::task::spawn_blocking(move || Source::read(&owned)).await.context("reading was cut short")?;
+    drop(waiting);
+    read.map_err(|error| unreadable(error, folder))
+}
+
+fn unreadable(error: SourceError, folder: &Path) -> Failure {
+    let hint = hint_for(&error, folder);
+    let failure = Failure::refused(error);
+    if let Some(hint) = hint { failure.hint(hint) } else { failure }
+}
+
+fn hint_for(error: &SourceError, folder: &Path) -> Option<String> {
+    Some(match error {
+        SourceError::Root { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            // `dockless lss` is read as `dockless deploy lss`.
+            format!("{} is neither a folder nor a command: see `dockless --help`", folder.display())
+        }
+        SourceError::NotAFolder(_) => "name the folder it is in".to_owned(),
+        SourceError::Empty { rules: Some(rules), .. } => format!("{rules} ignores everything that is there"),
+        SourceError::Unreadable { .. }
+        | SourceError::LinkOutside { .. }
+        | SourceError::LinkLoop(_)
+        | SourceError::Special { .. }
+        | SourceError::Name { .. } => "to leave it out, write its name into .docklessignore".to_owned(),
+        SourceError::Root { .. } | SourceError::Empty { rules: None, .. } | SourceError::Rules { .. } => return None,
+    })
+}
+
+fn misnamed(error: NameError) -> Failure {
+    match error {
+        NameError::Flag(_) => Failure::usage(error),
+        NameError::Unreadable(_) | NameError::NotJson(_) => Failure::refused(error),
+    }
+}
+
+/// READY, ERROR or CANCELED.
+fn finish(ctx: &Context, client: &Client, deployment: &Deployment, started: Instant) -> Outcome {
+    if deployment.ready_state == DeploymentState::Ready {
+        ctx.printer.done(&format!("Ready in {}", amounts::span(started.elapsed())));
+        if let Some(error) = &deployment.alias_error {
+            ctx.printer.warn(&format!("the project's address stays where it was: {}", error.message));
+        }
+        for alias in links::aliases(deployment, client.address()) {
+            ctx.printer.note(&format!("  now also at {alias}"));
+        }
+        answer(ctx, client, deployment)?;
+        if client.address().is_loopback() && deployment.url.as_str().ends_with(".localhost") {
+            let curl = links::curl(deployment, client.address());
+            ctx.printer.hint(&format!("where *.localhost does not resolve: {curl}"));
+        }
+        return Ok(Exit::Done);
+    }
+    if ctx.printer.is_json() {
+        ctx.printer.json(deployment).context("cannot print")?;
+    }
+    if deployment.ready_state == DeploymentState::Canceled {
+        return Err(Failure::refused(anyhow!("the deployment was canceled")));
+    }
+    let message = deployment.error_message.as_deref().unwrap_or("the server gives no reason");
+    let step = deployment.error_step.as_deref().map_or_else(String::new, |step| format!(" in step {step}"));
+    let what = anyhow!("the build failed{step}: {message}");
+    Err(if deployment.error_code.as_deref() == Some("UNEXPECTED_ERROR") {
+        Failure::bug(what).hint("the server's own log says more")
+    } else {
+        Failure::refused(what).hint("mend it and deploy again; what was online before still is")
+    })
+}
+
+fn answer(ctx: &Context, client: &Client, deployment: &Deployment) -> anyhow::Result<()> {
+    if ctx.printer.is_json() {
+        ctx.printer.json(deployment)
+    } else {
+        ctx.printer.answer(&links::of(deployment, client.address()))
+    }
+    .context("cannot print")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_said_or_taken_from_here() {
+        let read = |text: &str| variable(text).map(|(name, value)| (name, value.expose().to_owned()));
+        let pair = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
+        assert_eq!(read("A=b=c"), pair("A", "b=c"));
+        assert_eq!(read("_a1="), pair("_a1", ""));
+        assert_eq!(read("CARGO_PKG_NAME"), pair("CARGO_PKG_NAME", env!("CARGO_PKG_NAME")));
+        for bad in ["=x", "1A=x", "A-B=x", "NO_SUCH_VARIABLE_HERE", ""] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn home_and_what_is_above_it_are_guarded() {
+        let home = Path::new("/home/me");
+        for (root, guarded) in
+            [("/", true), ("/home", true), ("/home/me", true), ("/home/me/site", false), ("/srv", false)]
+        {
+            assert_eq!(holds_home(Path::new(root), Some(home)), guarded, "{root}");
+        }
+        assert!(holds_home(Path::new("/"), None));
+    }
+}

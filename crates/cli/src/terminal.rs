@@ -1,0 +1,7 @@
+//! What a terminal needs: progress that knows when to be silent, and text that cannot steer it.
+
+mod clean;
+mod progress;
+
+pub(crate) use clean::clean;
+pub(crate) use progress::{Bar, Progress};
