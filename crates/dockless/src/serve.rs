@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// The data folder where none is chosen.
+const DEFAULT_DATA: &str = "/var/lib/dockless";
 /// Characters of a token: 5 bits each.
 const TOKEN_LENGTH: usize = 40;
 
@@ -71,7 +73,8 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         );
     }
     let owner = calling_user()?;
-    let data = data_folder(&dockless_cli::data_folder(global))?;
+    let chosen = global.data.clone().unwrap_or_else(|| DEFAULT_DATA.into());
+    let data = data_folder(&chosen)?;
     let token = token(&data, owner)?;
     let mut listeners: Vec<OwnedFd> = Vec::new();
     let mut bound = Vec::new();

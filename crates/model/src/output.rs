@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub struct Output {
     /// Shape of this document; [`Output::VERSION`] is the one written.
     pub version: u32,
-    /// Routes in order of trial; what they do not match falls through to files and functions of the same path.
+    /// Routes in order of trial, each in its [`Phase`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
     /// Output path (no leading slash) → file.
@@ -32,6 +32,28 @@ pub struct Route {
     pub src: String,
     /// Where it leads: an output path with a leading slash, `$1` and `$name` replaced, its query merged into the request's.
     pub dest: String,
+    /// When it is tried.
+    #[serde(default, skip_serializing_if = "Phase::is_start")]
+    pub phase: Phase,
+}
+
+/// When a route is tried. In every phase a route whose destination does not exist is passed over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Before files and functions of the request's own path.
+    #[default]
+    Start,
+    /// After them: what exists at the path wins. Dynamic segments live here.
+    Filesystem,
+}
+
+impl Phase {
+    /// The one that is not written down.
+    #[must_use]
+    pub const fn is_start(&self) -> bool {
+        matches!(self, Self::Start)
+    }
 }
 
 /// A file served as a file.

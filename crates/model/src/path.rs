@@ -56,6 +56,13 @@ impl FromStr for SourcePath {
     }
 }
 
+/// So that maps by path are searched with plain text: order and hash are those of the text.
+impl std::borrow::Borrow<str> for SourcePath {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for SourcePath {
     type Error = ParseError;
     fn try_from(text: String) -> Result<Self, ParseError> {

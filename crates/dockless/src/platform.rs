@@ -1,0 +1,205 @@
+//! Control's port to this machine, over node, pool and builders; and the gateway's port to control.
+
+use dockless_blob::BlobStore;
+use dockless_build::{Level, Source};
+use dockless_control::{
+    BuildFailure, BuildJob, BuildLog, Control, LogQuery, LogStream, Platform, Running, Stream, Trouble,
+};
+use dockless_gateway::{BoxFuture, Deployment, Directory, LoadError};
+use dockless_model::{DeploymentId, Digest, Host, Output};
+use dockless_node::logs::{Followed, LogLine, Source as LogSource};
+use dockless_node::Node;
+use dockless_pool::{FunctionSpec, Pool};
+use dockless_routing::Table;
+use dockless_wire::{Instance, LogRecord, RuntimeStatus};
+use futures_util::{StreamExt as _, stream};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Region label of a node that was told none.
+const REGION: &str = "dev1";
+
+/// This machine, as control sees it.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) node: Node,
+    pub(crate) pool: Pool,
+    pub(crate) blobs: BlobStore,
+}
+
+/// A build's words, from the builder's trait to control's log.
+struct Words(BuildLog);
+
+impl dockless_build::BuildLog for Words {
+    fn line(&self, level: Level, text: &str) {
+        match level {
+            Level::Info => self.0.write(Stream::Stdout, text),
+            Level::Warn => self.0.warn(text),
+            Level::Error => self.0.write(Stream::Stderr, text),
+        }
+    }
+}
+
+impl Platform for Machine {
+    fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>> {
+        let (node, blobs) = (self.node.clone(), self.blobs.clone());
+        Box::pin(async move {
+            let built = async {
+                let source = Source::load(job.source, &blobs).await?;
+                let plan = dockless_build::detect(&source)?;
+                dockless_build::run(plan, &node, &Words(job.log)).await
+            };
+            built.await.map_err(|error| {
+                if error.code() == "internal_build_error" {
+                    return BuildFailure::Internal(Trouble::new(error));
+                }
+                let message = match error.hint() {
+                    Some(hint) => format!("{error}\nhint: {hint}"),
+                    None => error.to_string(),
+                };
+                BuildFailure::Source { message, step: Some(error.step()) }
+            })
+        })
+    }
+
+    fn forget_tree(&self, tree: Digest) -> BoxFuture<'_, Result<(), Trouble>> {
+        Box::pin(async move { self.node.forget_bundle(&tree).await.map_err(Trouble::new) })
+    }
+
+    fn sleep(&self, deployment: DeploymentId) -> BoxFuture<'_, usize> {
+        Box::pin(async move { self.pool.sleep(&deployment).await })
+    }
+
+    fn forget(&self, deployment: DeploymentId) -> BoxFuture<'_, Result<(), Trouble>> {
+        Box::pin(async move {
+            self.pool.forget(&deployment).await;
+            self.node.logs().remove(&deployment).await.map_err(Trouble::new)
+        })
+    }
+
+    fn instances(&self) -> Vec<Running> {
+        self.pool
+            .instances()
+            .into_iter()
+            .map(|info| Running {
+                account: info.account,
+                instance: Instance {
+                    id: info.id,
+                    deployment: info.deployment,
+                    url: info.url,
+                    project: info.project,
+                    function: info.function.to_string(),
+                    state: info.state,
+                    pid: Some(info.pid),
+                    started_at: info.started_at,
+                    memory_bytes: info.memory_bytes,
+                    requests: info.requests,
+                },
+            })
+            .collect()
+    }
+
+    fn logs(&self, deployment: DeploymentId, query: LogQuery) -> BoxFuture<'_, Result<LogStream, Trouble>> {
+        Box::pin(async move {
+            let logs = self.node.logs();
+            let limit = query.limit.unwrap_or(dockless_node::logs::KEPT);
+            if !query.follow {
+                let tail = logs.tail(&deployment, limit, query.since).await.map_err(Trouble::new)?;
+                return Ok(stream::iter(tail.lines.into_iter().map(|line| record(&line))).boxed());
+            }
+            // With a limit the newest lines come first, and following goes on behind the last of them.
+            let (head, since) = match query.limit {
+                None => (Vec::new(), query.since),
+                Some(limit) => {
+                    let tail = logs.tail(&deployment, limit, query.since).await.map_err(Trouble::new)?;
+                    let last = tail.lines.last().map(|line| line.id).or(query.since);
+                    (tail.lines, last)
+                }
+            };
+            let follow = logs.follow(&deployment, since).await.map_err(Trouble::new)?;
+            let live = stream::unfold(follow, |mut follow| async move {
+                loop {
+                    match follow.next().await? {
+                        Followed::Line(line) => return Some((record(&line), follow)),
+                        // The gap shows in the sequence of the next line.
+                        Followed::Missed(_) => {}
+                    }
+                }
+            });
+            Ok(stream::iter(head.into_iter().map(|line| record(&line))).chain(live).boxed())
+        })
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeStatus> {
+        let shelf = self.node.shelf();
+        let waiting = |id| shelf.iter().filter(|((runtime, _), _)| runtime == id).map(|(_, count)| count).sum();
+        self.node
+            .runtimes()
+            .iter()
+            .map(|runtime| RuntimeStatus { id: runtime.id.to_string(), shelf: waiting(&runtime.id) })
+            .collect()
+    }
+
+    fn upgrade(&self) -> BoxFuture<'_, Result<(), Trouble>> {
+        Box::pin(async move { self.node.upgrade().await.map_err(Trouble::new) })
+    }
+}
+
+fn record(line: &LogLine) -> LogRecord {
+    LogRecord {
+        id: line.id,
+        date: line.at,
+        kind: match line.source {
+            LogSource::Stdout => "stdout",
+            LogSource::Stderr => "stderr",
+            LogSource::Platform => "system",
+        }
+        .to_owned(),
+        text: line.text.clone(),
+        function: Some(line.function.to_string()),
+        instance: line.instance.clone(),
+        request: line.request.as_deref().and_then(|request| request.parse().ok()),
+    }
+}
+
+/// The gateway's way to what control stores.
+#[derive(Debug)]
+pub(crate) struct Hosts(pub(crate) Control);
+
+impl Directory for Hosts {
+    fn load<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Option<Arc<Deployment>>, LoadError>> {
+        Box::pin(async move {
+            let hosted = self.0.load_host(host).await.map_err(|error| LoadError(Box::new(error)))?;
+            let Some(hosted) = hosted else { return Ok(None) };
+            let routes = Table::compile(&hosted.output.routes).map_err(|error| LoadError(Box::new(error)))?;
+            let functions: BTreeMap<_, _> = hosted
+                .output
+                .functions
+                .iter()
+                .map(|(name, function)| {
+                    let spec = FunctionSpec {
+                        deployment: hosted.id.clone(),
+                        account: hosted.account.clone(),
+                        project: hosted.project.clone(),
+                        name: name.clone(),
+                        function: Arc::new(function.clone()),
+                        env: hosted.env.clone(),
+                        region: REGION,
+                        url: hosted.host.clone(),
+                    };
+                    (name.clone(), Arc::new(spec))
+                })
+                .collect();
+            Ok(Some(Arc::new(Deployment {
+                id: hosted.id,
+                account: hosted.account,
+                project: hosted.project,
+                host: hosted.host,
+                output: hosted.output,
+                routes: Arc::new(routes),
+                functions,
+                disabled: false,
+            })))
+        })
+    }
+}

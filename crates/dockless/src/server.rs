@@ -1,0 +1,247 @@
+//! The unprivileged server process: everything put together, and taken apart in order.
+
+use crate::listen::Role;
+use crate::platform::{Hosts, Machine};
+use anyhow::Context as _;
+use dockless_blob::BlobStore;
+use dockless_control::{Change, Control, ControlConfig, Platform, PublicUrl};
+use dockless_api::Api;
+use dockless_gateway::{ApiService, BodyError, Drain, Gateway, GatewayConfig};
+use http_body_util::BodyExt as _;
+use dockless_model::{Clock, Entropy, Host, OsEntropy, Secret, SystemClock};
+use dockless_node::{Node, NodeConfig, NodeEvent, NodeEvents};
+use dockless_pool::{Pool, PoolConfig};
+use dockless_store::Db;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The name under which the warden starts this program.
+pub(crate) const NAME: &str = "dockless-server";
+/// Descriptors agreed upon with the warden.
+const CHANNEL_FD: i32 = 3;
+const CONFIG_FD: i32 = 4;
+const FIRST_LISTENER_FD: i32 = 5;
+
+/// What a server is told by `dockless serve`, through the warden.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ServerConfig {
+    pub(crate) data: PathBuf,
+    pub(crate) token: Secret,
+    pub(crate) domain: Host,
+    pub(crate) port: u16,
+    /// One for each listener, in their order.
+    pub(crate) roles: Vec<Role>,
+    pub(crate) server_timing: bool,
+    pub(crate) shelf: usize,
+    pub(crate) log: String,
+    pub(crate) grace_ms: u64,
+}
+
+pub(crate) fn main() -> ExitCode {
+    match begin() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Log lines on standard error; a filter that cannot be read falls back to `info`.
+pub(crate) fn log_to_stderr(filter: &str) {
+    use std::io::IsTerminal as _;
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
+}
+
+fn begin() -> anyhow::Result<()> {
+    let not_alone = "this program is started by `dockless serve`";
+    let channel = dockless_sys::exec::inherited(CHANNEL_FD).context(not_alone)?;
+    let mut text = String::new();
+    File::from(dockless_sys::exec::inherited(CONFIG_FD).context(not_alone)?).read_to_string(&mut text)?;
+    let config: ServerConfig = serde_json::from_str(&text).context("cannot read the configuration")?;
+    log_to_stderr(&config.log);
+    let mut listeners = Vec::new();
+    for (fd, role) in (FIRST_LISTENER_FD..).zip(&config.roles) {
+        listeners.push((TcpListener::from(dockless_sys::exec::inherited(fd)?), *role));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(run(config, channel, listeners));
+    // What is still blocked on a disk must not hold up the end: everything durable is durable already.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result
+}
+
+/// The parts that outlive requests.
+struct Server {
+    node: Node,
+    pool: Pool,
+    gateway: Gateway,
+    listeners: TaskTracker,
+    /// Stops accepting.
+    closing: CancellationToken,
+    /// Stops builds and loops of control.
+    retiring: CancellationToken,
+    loops: TaskTracker,
+}
+
+async fn run(
+    config: ServerConfig,
+    channel: std::os::fd::OwnedFd,
+    listeners: Vec<(TcpListener, Role)>,
+) -> anyhow::Result<()> {
+    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(SystemClock), Arc::new(OsEntropy));
+    let blobs = BlobStore::open(&config.data.join("blobs")).context("cannot open the blobs")?;
+    let db = Db::open(&config.data.join("db/dockless.sqlite")).await.context("cannot open the database")?;
+    let ending = CancellationToken::new();
+    let mut node_config = NodeConfig::new(config.data.join("logs"));
+    node_config.shelf.per_class = config.shelf;
+    let (node, mut events) =
+        Node::connect(channel, blobs.clone(), node_config, ending.clone()).await.context("cannot reach the warden")?;
+    let pool = Pool::new(node.clone(), PoolConfig::default(), ending.clone());
+    let machine: Arc<dyn Platform> =
+        Arc::new(Machine { node: node.clone(), pool: pool.clone(), blobs: blobs.clone() });
+    let public = PublicUrl { https: false, port: config.port };
+    let control_config = ControlConfig::new(config.domain.clone(), public);
+    let control = Control::open(db, blobs.clone(), machine, control_config, clock, entropy)
+        .await
+        .context("cannot open the control plane")?;
+    control.ensure_owner(&config.token).await.context("cannot store the owner's token")?;
+    let mut gateway_config = GatewayConfig::new(config.domain.clone());
+    gateway_config.server_timing = config.server_timing;
+    let hand_over = Drain { idle_grace: gateway_config.idle_timeout, ..gateway_config.drain };
+    let gateway = Gateway::new(
+        Arc::new(Hosts(control.clone())),
+        pool.clone(),
+        blobs,
+        api_service(control.clone()),
+        gateway_config,
+    );
+    let hosts = gateway.hosts();
+    control.on_change(move |change| match change {
+        Change::Host(host) => hosts.forget(host),
+        Change::Removed(deployment) => hosts.forget_deployment(deployment),
+        Change::All => hosts.clear(),
+    });
+    let server = Server {
+        node,
+        pool,
+        gateway,
+        listeners: TaskTracker::new(),
+        closing: CancellationToken::new(),
+        retiring: CancellationToken::new(),
+        loops: TaskTracker::new(),
+    };
+    let (loops, retiring) = (control.clone(), server.retiring.clone());
+    server.loops.spawn(async move { loops.run(retiring).await });
+    server.accept(listeners);
+    server.node.serving().await.context("the warden does not want this server")?;
+    server.live(&mut events, hand_over, Duration::from_millis(config.grace_ms)).await;
+    ending.cancel();
+    Ok(())
+}
+
+/// The API as the gateway calls it.
+fn api_service(control: Control) -> ApiService {
+    let api = Api::new(control);
+    Arc::new(move |request| {
+        let api = api.clone();
+        Box::pin(async move { api.call(request).await.map(|body| body.map_err(|error| BodyError::Broken(error.into())).boxed_unsync()) })
+    })
+}
+
+impl Server {
+    fn accept(&self, listeners: Vec<(TcpListener, Role)>) {
+        for (listener, role) in listeners {
+            let role = match role {
+                Role::Api => dockless_gateway::Role::Api,
+                Role::Apps => dockless_gateway::Role::Apps,
+                Role::Both => dockless_gateway::Role::Both,
+            };
+            let (gateway, closing) = (self.gateway.clone(), self.closing.clone());
+            self.listeners.spawn(async move {
+                if let Err(error) = gateway.serve(listener, role, closing).await {
+                    tracing::error!(%error, "a listener cannot be served");
+                }
+            });
+        }
+        self.listeners.close();
+    }
+
+    /// Until the warden says otherwise.
+    async fn live(&self, events: &mut NodeEvents, hand_over: Drain, grace: Duration) {
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = self.node.closed() => None,
+            };
+            match event {
+                Some(NodeEvent::Adopted { instance, busy }) => self.pool.adopt(instance, busy),
+                Some(NodeEvent::Exited(exit)) => {
+                    tracing::debug!(instance = %exit.instance, function = %exit.function, status = ?exit.status,
+                        cpu_us = exit.usage.cpu_us, "an instance ended");
+                }
+                Some(NodeEvent::Drain) => {
+                    tracing::info!("handing over to a newer server");
+                    self.gateway.set_drain(hand_over);
+                    return self.leave(events, None).await;
+                }
+                Some(NodeEvent::Stop { grace: allowed }) => {
+                    return self.leave(events, Some(allowed.min(grace))).await;
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// The order of the end: no new connection, requests and builds in flight, instances, then the process. With a
+    /// limit, what is not done by then is left to the warden, which ends every sandbox anyway.
+    async fn leave(&self, events: &mut NodeEvents, limit: Option<Duration>) {
+        self.closing.cancel();
+        self.retiring.cancel();
+        self.loops.close();
+        let finish = async {
+            self.listeners.wait().await;
+            self.loops.wait().await;
+            if limit.is_none() {
+                self.pool.drain().await;
+            }
+        };
+        // Idle instances go to the successor at once, not when the last connection is done.
+        let early = async {
+            if limit.is_none() {
+                self.pool.drain().await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let heard = async {
+            while let Some(event) = events.next().await {
+                if let NodeEvent::Stop { .. } = event {
+                    return;
+                }
+            }
+        };
+        let timed = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = finish => {}
+            () = early => {}
+            () = heard => {}
+            () = timed => tracing::warn!("not everything was finished in time"),
+        }
+        self.node.logs().flush().await;
+    }
+}
