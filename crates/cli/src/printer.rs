@@ -5,7 +5,7 @@
 
 use crate::{
     exit::Failure,
-    terminal::{Progress, clean},
+    terminal::{Progress, clean, clean_lines},
 };
 use serde::Serialize;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -160,26 +160,26 @@ impl Printer {
 
     /// Something that may surprise later.
     pub(crate) fn warn(&self, text: &str) {
-        self.line(&format!("{} {}", self.paint(Tone::Warning, "warning:"), clean(text)));
+        self.line(&format!("{} {}", self.paint(Tone::Warning, "warning:"), clean_lines(text)));
     }
 
     /// What to try next; dropped by `--quiet`.
     pub(crate) fn hint(&self, text: &str) {
         if !self.settings.quiet {
-            self.line(&format!("{} {}", self.paint(Tone::Hint, "hint:"), clean(text)));
+            self.line(&format!("{} {}", self.paint(Tone::Hint, "hint:"), clean_lines(text)));
         }
     }
 
     /// What failed.
     pub(crate) fn error(&self, text: &str) {
-        self.line(&format!("{} {}", self.paint(Tone::Error, "error:"), clean(text)));
+        self.line(&format!("{} {}", self.paint(Tone::Error, "error:"), clean_lines(text)));
     }
 
     /// What failed, its causes, and the one hint (which `--quiet` keeps: it belongs to the error).
     pub(crate) fn failure(&self, failure: &Failure) {
         self.error(&failure.to_string());
         if let Some(hint) = &failure.hint {
-            self.line(&format!("{} {}", self.paint(Tone::Hint, "hint:"), clean(hint)));
+            self.line(&format!("{} {}", self.paint(Tone::Hint, "hint:"), clean_lines(hint)));
         }
     }
 

@@ -3,5 +3,5 @@
 mod clean;
 mod progress;
 
-pub(crate) use clean::clean;
+pub(crate) use clean::{clean, clean_lines};
 pub(crate) use progress::{Bar, Progress};

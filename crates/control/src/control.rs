@@ -89,13 +89,19 @@ impl Control {
             work,
             close,
             // Builds that are being finished still publish hosts.
-            self.every(self.config().poll, &finished, |control| Box::pin(async move { control.poll().await })),
+            self.follow(finished.clone()),
             self.every(self.config().lease / 2, &shutdown, |control| Box::pin(async move { control.recover().await })),
             self.clean_up_loop(&shutdown),
             self.every(self.config().collect_every, &shutdown, |control| Box::pin(
                 async move { control.collect().await }
             )),
         );
+    }
+
+    /// Follows the changes of hosts beyond the end of [`Self::run`], until told to stop: a process that has handed over
+    /// still answers on its old connections, and must not serve there what was removed meanwhile.
+    pub async fn follow(&self, ending: CancellationToken) {
+        self.every(self.config().poll, &ending, |control| Box::pin(async move { control.poll().await })).await;
     }
 
     /// An id for a request that came without one.

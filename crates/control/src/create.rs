@@ -42,6 +42,9 @@ impl Control {
             return Err(Error::field("prebuilt", "ready output trees are not supported by this version"));
         }
         let body = body::read(json, self.config())?;
+        if let Some(reserved) = body.env.keys().find(|name| self.platform().is_reserved_variable(name)) {
+            return Err(Error::field(format!("env.{reserved}"), "is set by the platform: choose another name"));
+        }
         let name = self.project_name(caller, &body).await?;
         self.must_have_space().await?;
         let source = self.source(caller, body.files).await?;

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 
 /// This machine.
 pub trait Platform: Send + Sync + 'static {
+    /// Whether only the platform sets this environment variable.
+    fn is_reserved_variable(&self, name: &str) -> bool;
+
     /// Turns a source into an output, trees imported. Cancelled when the future is dropped.
     fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>>;
 

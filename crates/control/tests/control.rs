@@ -6,7 +6,7 @@ mod support;
 use dockless_control::{Caller, Change, ControlConfig, CreateOptions, Error, EventQuery, Filter, Followed, LogQuery};
 use dockless_model::{DeploymentState, Host, Secret, WireDigest};
 use dockless_wire::Deployment;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use std::{
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
@@ -194,6 +194,31 @@ async fn a_removed_deployment_is_gone_everywhere() {
 }
 
 #[tokio::test]
+async fn a_process_that_stopped_working_still_hears_of_removals_while_it_follows() {
+    let old = Server::start().await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&told);
+    old.control.on_change(move |change| listener.lock().unwrap().push(change.clone()));
+    let (me, _) = old.account("me").await;
+    let made = create(&old, &me, "site", &[("a", "")]).await;
+    ended(&old, &me, &made).await;
+    old.shutdown.cancel();
+    old.task.await.unwrap();
+    let ending = tokio_util::sync::CancellationToken::new();
+    let (control, token) = (old.control.clone(), ending.clone());
+    let following = tokio::spawn(async move { control.follow(token).await });
+    let new = old.folder.path().join("test.db");
+    let second = dockless_store::Db::open(&new).await.unwrap();
+    second.remove_deployment(me.id(), &made.id, "node1", dockless_model::Timestamp(1)).await.unwrap().unwrap();
+    until("the old process hears of it", async || {
+        told.lock().unwrap().contains(&Change::Removed(made.id.clone())).then_some(())
+    })
+    .await;
+    ending.cancel();
+    following.await.unwrap();
+}
+
+#[tokio::test]
 async fn removing_a_deployment_while_it_builds_cancels_the_build() {
     let server = Server::with(ControlConfig { lease: Duration::from_millis(100), ..config() }).await;
     let (me, _) = server.account("me").await;
@@ -207,24 +232,23 @@ async fn removing_a_deployment_while_it_builds_cancels_the_build() {
 
 #[tokio::test]
 async fn what_nothing_names_is_collected_and_what_is_named_stays() {
-    let server = Server::with(ControlConfig {
-        collect_after: Duration::ZERO,
-        collect_every: Duration::from_millis(20),
-        pin: Duration::from_secs(60),
-        ..config()
-    })
-    .await;
+    let server = Server::with(ControlConfig { pin: Duration::from_secs(60), ..config() }).await;
     let (me, _) = server.account("me").await;
     upload(&server.control, &me, wire(HELLO), None, b"hello").await.unwrap();
+    let world = wire("7c211433f02071597741e6ff5a8ea34789abbf43");
+    upload(&server.control, &me, world, None, b"world").await.unwrap();
     let json = format!(r#"{{"name":"site","files":[{{"file":"a","sha":"{HELLO}"}}]}}"#);
     let made = server.control.create(&me, json.as_bytes(), forced()).await.unwrap();
     let made = ended(&server, &me, &made).await;
     assert_eq!(made.ready_state, DeploymentState::Ready);
+    assert_eq!(server.blob_count(), 4);
+    // From here on nothing is spared for being young.
+    let (collect_after, collect_every) = (Duration::ZERO, Duration::from_millis(20));
+    let collector = server.join_with(ControlConfig { collect_after, collect_every, ..config() }).await;
     server.clock.advance(Duration::from_secs(120));
-    // The pin is over; what the deployment names stays: content, listing, manifest.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(server.blob_count(), 3);
-    assert!(server.control.load_host(&made.url).await.unwrap().is_some());
+    // The pins are over: the one upload that nothing names goes; content, listing and manifest of the deployment stay.
+    until("the unnamed upload is collected", async || (server.blob_count() == 3).then_some(())).await;
+    assert!(collector.control.load_host(&made.url).await.unwrap().is_some());
     server.control.remove(&me, made.id.as_str()).await.unwrap();
     until("all blobs are collected", async || (server.blob_count() == 0).then_some(())).await;
     let again = server.control.create(&me, json.as_bytes(), forced()).await;
@@ -262,7 +286,6 @@ async fn a_process_that_is_told_to_stop_finishes_what_it_builds_and_takes_nothin
     server.shop.begun.subscribe().wait_for(|begun| *begun == 1).await.unwrap();
     server.shutdown.cancel();
     let second = create(&server, &me, "site", &[("a", "")]).await;
-    assert!(server.control.run(server.shutdown.clone()).now_or_never().is_none() || !server.task.is_finished());
     let next = server.join().await;
     assert_eq!(ended(&next, &me, &second).await.ready_state, DeploymentState::Ready);
     server.shop.gate.add_permits(1);

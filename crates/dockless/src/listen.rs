@@ -36,7 +36,9 @@ impl FromStr for Listen {
         let address: SocketAddr = match address.parse::<u16>() {
             Ok(port) => ([127, 0, 0, 1], port).into(),
             Err(_) => address.parse().map_err(|_| {
-                format!("{address:?} is not an address: expected IP:PORT (127.0.0.1:3000, [::1]:3000, 0.0.0.0:80) or a port")
+                format!(
+                    "{address:?} is not an address: expected IP:PORT (127.0.0.1:3000, [::1]:3000, 0.0.0.0:80) or a port"
+                )
             })?,
         };
         let role = match role {

@@ -24,7 +24,7 @@ struct Program {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Run the platform on this machine
+    #[command(about = "Run the platform on this machine", long_about = serve::ABOUT, after_help = serve::EXAMPLES)]
     Serve(serve::Args),
     #[command(flatten)]
     Client(dockless_cli::Command),

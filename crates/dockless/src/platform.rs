@@ -7,8 +7,8 @@ use dockless_control::{
 };
 use dockless_gateway::{BoxFuture, Deployment, Directory, LoadError};
 use dockless_model::{DeploymentId, Digest, Host, Output};
-use dockless_node::logs::{Followed, LogLine, Source as LogSource};
 use dockless_node::Node;
+use dockless_node::logs::{Followed, LogLine, Source as LogSource};
 use dockless_pool::{FunctionSpec, Pool};
 use dockless_routing::Table;
 use dockless_wire::{Instance, LogRecord, RuntimeStatus};
@@ -16,8 +16,8 @@ use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Region label of a node that was told none.
-const REGION: &str = "dev1";
+/// Region label of this node.
+pub(crate) const REGION: &str = "dev1";
 
 /// This machine, as control sees it.
 #[derive(Debug)]
@@ -41,6 +41,10 @@ impl dockless_build::BuildLog for Words {
 }
 
 impl Platform for Machine {
+    fn is_reserved_variable(&self, name: &str) -> bool {
+        dockless_node::environment::is_reserved(name)
+    }
+
     fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>> {
         let (node, blobs) = (self.node.clone(), self.blobs.clone());
         Box::pin(async move {

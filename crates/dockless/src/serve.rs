@@ -20,15 +20,17 @@ const DEFAULT_DATA: &str = "/var/lib/dockless";
 /// Characters of a token: 5 bits each.
 const TOKEN_LENGTH: usize = 40;
 
-/// Runs in the foreground until SIGINT, SIGTERM or SIGHUP; a second signal ends at once. The data folder is given by
-/// the global `--data`.
-///
-/// Examples:
-///   sudo dockless serve
-///   sudo dockless serve --listen 127.0.0.1:8080 --data ./data
-///   sudo dockless serve --listen 0.0.0.0:80=apps --listen 127.0.0.1:3000 --domain apps.example.org
+/// What `dockless serve --help` begins with.
+pub(crate) const ABOUT: &str = "Run the platform on this machine, in the foreground, until SIGINT, SIGTERM or SIGHUP: \
+    requests in flight are finished first; a second signal ends at once.";
+/// What it ends with.
+pub(crate) const EXAMPLES: &str = "Examples:
+  sudo dockless serve
+  sudo dockless serve --listen 127.0.0.1:8080 --data ./data
+  sudo dockless serve --listen 0.0.0.0:80=apps --listen 127.0.0.1:3000 --domain apps.example.org";
+
+/// Flags of `dockless serve`; the data folder is the global `--data`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Where to listen, ADDRESS[=ROLE]; may be repeated. ROLE is api, apps or both; both is the default on the loopback,
     /// apps elsewhere
@@ -139,7 +141,9 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
 
 /// Who types: behind sudo the one who called it.
 fn calling_user() -> anyhow::Result<(u32, u32)> {
-    let of = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u32>().with_context(|| format!("{name} is not a number")));
+    let of = |name: &str| {
+        std::env::var(name).ok().map(|text| text.parse::<u32>().with_context(|| format!("{name} is not a number")))
+    };
     match (of("SUDO_UID"), of("SUDO_GID")) {
         (Some(uid), Some(gid)) => Ok((uid?, gid?)),
         _ => Ok((0, 0)),

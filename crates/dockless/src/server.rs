@@ -1,17 +1,17 @@
 //! The unprivileged server process: everything put together, and taken apart in order.
 
 use crate::listen::Role;
-use crate::platform::{Hosts, Machine};
+use crate::platform::{Hosts, Machine, REGION};
 use anyhow::Context as _;
+use dockless_api::Api;
 use dockless_blob::BlobStore;
 use dockless_control::{Change, Control, ControlConfig, Platform, PublicUrl};
-use dockless_api::Api;
 use dockless_gateway::{ApiService, BodyError, Drain, Gateway, GatewayConfig};
-use http_body_util::BodyExt as _;
 use dockless_model::{Clock, Entropy, Host, OsEntropy, Secret, SystemClock};
 use dockless_node::{Node, NodeConfig, NodeEvent, NodeEvents};
 use dockless_pool::{Pool, PoolConfig};
 use dockless_store::Db;
+use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -108,10 +108,10 @@ async fn run(
     let (node, mut events) =
         Node::connect(channel, blobs.clone(), node_config, ending.clone()).await.context("cannot reach the warden")?;
     let pool = Pool::new(node.clone(), PoolConfig::default(), ending.clone());
-    let machine: Arc<dyn Platform> =
-        Arc::new(Machine { node: node.clone(), pool: pool.clone(), blobs: blobs.clone() });
+    let machine: Arc<dyn Platform> = Arc::new(Machine { node: node.clone(), pool: pool.clone(), blobs: blobs.clone() });
     let public = PublicUrl { https: false, port: config.port };
-    let control_config = ControlConfig::new(config.domain.clone(), public);
+    let mut control_config = ControlConfig::new(config.domain.clone(), public);
+    control_config.region = REGION.to_owned();
     let control = Control::open(db, blobs.clone(), machine, control_config, clock, entropy)
         .await
         .context("cannot open the control plane")?;
@@ -143,6 +143,9 @@ async fn run(
     };
     let (loops, retiring) = (control.clone(), server.retiring.clone());
     server.loops.spawn(async move { loops.run(retiring).await });
+    // Beyond the end of the loops: old connections are still answered after a hand-over.
+    let (follower, until) = (control.clone(), ending.clone());
+    tokio::spawn(async move { follower.follow(until).await });
     server.accept(listeners);
     server.node.serving().await.context("the warden does not want this server")?;
     server.live(&mut events, hand_over, Duration::from_millis(config.grace_ms)).await;
@@ -155,7 +158,9 @@ fn api_service(control: Control) -> ApiService {
     let api = Api::new(control);
     Arc::new(move |request| {
         let api = api.clone();
-        Box::pin(async move { api.call(request).await.map(|body| body.map_err(|error| BodyError::Broken(error.into())).boxed_unsync()) })
+        Box::pin(async move {
+            api.call(request).await.map(|body| body.map_err(|error| BodyError::Broken(error.into())).boxed_unsync())
+        })
     })
 }
 

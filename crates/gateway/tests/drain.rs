@@ -1,5 +1,7 @@
 //! Ending a listener in good order.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 use dockless_gateway::Drain;
 use std::time::{Duration, Instant};

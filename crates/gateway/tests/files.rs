@@ -1,5 +1,7 @@
 //! Files of deployments over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 use support::{Seen, Server};
 

@@ -1,5 +1,7 @@
 //! What becomes of requests to functions before an instance has them; the rest needs a kernel and a warden.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 use dockless_gateway::Deployment;
 use dockless_model::{

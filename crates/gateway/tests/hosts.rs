@@ -1,5 +1,7 @@
 //! Which host leads where, and how a host becomes known.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 use std::{sync::atomic::Ordering, time::Duration};
 use support::Server;

@@ -1,5 +1,7 @@
 //! Requests that are malformed, ambiguous, slow or large.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 use std::time::{Duration, Instant};
 use support::{Server, read_one};

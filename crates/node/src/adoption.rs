@@ -6,7 +6,7 @@ use crate::shelf::Shelf;
 use crate::tag::Tag;
 use crate::{CallError, Instance, KillReason, Started};
 use dockless_sandbox::protocol::{Answer, Listed, Refusal, Verb};
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a process that runs may take to say what it does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// How soon one that loads its code is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A handle to the task that adopts.
 #[derive(Debug, Clone)]
@@ -78,6 +80,20 @@ async fn adopt_all(tools: &Arc<Tools>, shelf: &Shelf, news: &mpsc::Sender<NodeEv
     while adopting.join_next().await.is_some() {}
 }
 
+/// What a launcher does, once it has loaded its code.
+async fn state(instance: &Instance) -> Option<LauncherState> {
+    let limit = instance.spec().function.limits.boot();
+    let settled = async {
+        loop {
+            match instance.ask(ANSWER_WITHIN).await {
+                Some(LauncherState::Loading) => tokio::time::sleep(ASK_AGAIN).await,
+                settled => return settled,
+            }
+        }
+    };
+    tokio::time::timeout(limit, settled).await.ok().flatten()
+}
+
 /// A list that is too long for a message comes in a memory file beside it.
 async fn list(tools: &Arc<Tools>) -> Result<Vec<Listed>, CallError> {
     let (answer, fds) = tools.warden.call(Verb::List, &[]).await?;
@@ -86,7 +102,8 @@ async fn list(tools: &Arc<Tools>) -> Result<Vec<Listed>, CallError> {
     };
     let Some(file) = fds.into_iter().next() else { return Ok(instances) };
     let mut json = Vec::new();
-    std::fs::File::from(file).read_to_end(&mut json).map_err(CallError::Send)?;
+    let mut file = std::fs::File::from(file);
+    file.rewind().and_then(|()| file.read_to_end(&mut json)).map_err(CallError::Send)?;
     serde_json::from_slice(&json).map_err(|_| CallError::Confused("with a list that is none"))
 }
 
@@ -125,10 +142,10 @@ async fn adopt(
         if instance.thaw().is_err() {
             return lost("gone: ended");
         }
-        match instance.ask(ANSWER_WITHIN).await {
+        match state(&instance).await {
             Some(LauncherState::Idle) => None,
             Some(LauncherState::Busy(serial)) => Some(serial),
-            Some(LauncherState::Waiting) | None => return lost("without answer: ended"),
+            Some(LauncherState::Waiting | LauncherState::Loading) | None => return lost("without answer: ended"),
         }
     };
     if busy.is_none() && instance.connect().await.is_err() {

@@ -156,7 +156,9 @@ impl Captured {
             add(target, Content::Host { path: resolve(program)?, executable: true });
             for (name, library) in libraries(program)? {
                 let content = Content::Host { path: resolve(&library)?, executable: true };
-                let standard = ["/lib", "/usr/lib"].iter().any(|folder| library.starts_with(folder) || library.starts_with(format!("{folder}64")));
+                let standard = ["/lib", "/usr/lib"]
+                    .iter()
+                    .any(|folder| library.starts_with(folder) || library.starts_with(format!("{folder}64")));
                 if !standard {
                     // Found by a path relative to the interpreter, which moves to /usr/bin: the linker looks here too.
                     add(&format!("usr/lib/{name}"), content.clone());
@@ -191,7 +193,6 @@ impl Captured {
         Ok((text, contents))
     }
 }
-
 
 fn node_runtime_file() -> Vec<u8> {
     let file = serde_json::json!({
@@ -247,7 +248,8 @@ fn fingerprint(version: &str, files: &BTreeMap<SourcePath, Content>) -> Result<S
         let _ = match content {
             Content::Bytes(bytes) => writeln!(text, "{path} {}", Digest::of(bytes)),
             Content::Host { path: host, .. } => {
-                let found = std::fs::metadata(host).map_err(|source| CaptureError::File { path: host.clone(), source })?;
+                let found =
+                    std::fs::metadata(host).map_err(|source| CaptureError::File { path: host.clone(), source })?;
                 let stamp = (found.len(), found.mtime(), found.mtime_nsec(), found.ino());
                 writeln!(text, "{path} {} {stamp:?}", host.display())
             }
@@ -309,7 +311,9 @@ mod tests {
         let manifest = manifest_of(&manifest);
         manifest.check().unwrap();
         assert_eq!(contents.metadata().unwrap().len(), manifest.content_bytes());
-        for path in ["usr/bin/node", "bin/sh", "opt/dockless/nodejs/launcher.cjs", "opt/dockless/runtime.json", "etc/passwd"] {
+        for path in
+            ["usr/bin/node", "bin/sh", "opt/dockless/nodejs/launcher.cjs", "opt/dockless/runtime.json", "etc/passwd"]
+        {
             assert!(manifest.files.contains_key(&path.parse::<SourcePath>().unwrap()), "{path} is missing");
         }
     }

@@ -95,7 +95,10 @@ impl Freezer {
         if *state != State::Written {
             return Some(Err(InstanceError::Thawed));
         }
-        let frozen = self.cgroup.is_frozen().and_then(|frozen| if frozen { Ok(true) } else { self.cgroup.freeze().map(|()| false) });
+        let frozen = self
+            .cgroup
+            .is_frozen()
+            .and_then(|frozen| if frozen { Ok(true) } else { self.cgroup.freeze().map(|()| false) });
         match frozen {
             Ok(true) => Some(Ok(())),
             Ok(false) if asked.elapsed() < CONFIRM_WITHIN => None,

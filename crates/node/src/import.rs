@@ -63,7 +63,8 @@ impl Imports {
     async fn run(&self, tree: Digest, manifest: TreeManifest) -> Result<(), ImportError> {
         let blobs = self.blobs.clone();
         let collected = tokio::task::spawn_blocking(move || collect(&blobs, &manifest));
-        let descriptors = collected.await.map_err(|error| ImportError::Collect(Arc::new(io::Error::other(error))))??;
+        let descriptors =
+            collected.await.map_err(|error| ImportError::Collect(Arc::new(io::Error::other(error))))??;
         let failed = |error| ImportError::Warden(Arc::new(error));
         match self.warden.call(Verb::Import, &descriptors).await.map_err(failed)?.0 {
             Answer::Imported { tree: made } if made == tree => Ok(()),
@@ -121,10 +122,7 @@ mod tests {
         assert_eq!(read.digest(), manifest(&files).digest());
 
         files.get_mut(&"b.js".parse::<SourcePath>().unwrap()).unwrap().size = 7;
-        assert!(matches!(
-            collect(&blobs, &manifest(&files)),
-            Err(ImportError::Size { found: 6, expected: 7, .. })
-        ));
+        assert!(matches!(collect(&blobs, &manifest(&files)), Err(ImportError::Size { found: 6, expected: 7, .. })));
         files.insert("c.js".parse().unwrap(), bundle_file(b"never stored"));
         files.get_mut(&"b.js".parse::<SourcePath>().unwrap()).unwrap().size = 6;
         assert!(matches!(collect(&blobs, &manifest(&files)), Err(ImportError::Blob { .. })));

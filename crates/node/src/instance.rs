@@ -29,8 +29,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -54,7 +53,10 @@ struct Inner {
     identity: OnceLock<Identity>,
     life: watch::Sender<Life>,
     connection: Slot,
-    control: tokio::sync::Mutex<OwnedWriteHalf>,
+    /// Not split into halves: dropping one would shut the socket down for our successor, who holds a duplicate.
+    control: UnixStream,
+    /// Frames go out one after the other.
+    writing: tokio::sync::Mutex<()>,
     freezer: Arc<Freezer>,
     outputs: [Output; 2],
     tail: Mutex<VecDeque<String>>,
@@ -92,6 +94,8 @@ pub(crate) struct Birth {
 pub(crate) enum LauncherState {
     /// It has no code yet.
     Waiting,
+    /// It loads its code; no request came yet.
+    Loading,
     /// It has code and no request.
     Idle,
     /// It serves the request with this serial number.
@@ -103,7 +107,7 @@ impl Instance {
     pub(crate) fn new(tools: &Arc<Tools>, birth: Birth, fds: PreparedFds) -> io::Result<Self> {
         let control = std::os::unix::net::UnixStream::from(fds.control);
         control.set_nonblocking(true)?;
-        let (reader, writer) = tokio::net::UnixStream::from_std(control)?.into_split();
+        let control = UnixStream::from_std(control)?;
         let outputs = [Output::new(Source::Stdout, fds.stdout)?, Output::new(Source::Stderr, fds.stderr)?];
         let freezer = Freezer::new(tools.freezer_kind, fds.freezer_control, fds.freezer_events, birth.frozen);
         let instance = Self(Arc::new(Inner {
@@ -116,7 +120,8 @@ impl Instance {
             identity: OnceLock::new(),
             life: watch::Sender::new(Life::default()),
             connection: Slot::default(),
-            control: tokio::sync::Mutex::new(writer),
+            control,
+            writing: tokio::sync::Mutex::new(()),
             freezer: Arc::new(freezer),
             outputs,
             tail: Mutex::default(),
@@ -127,7 +132,7 @@ impl Instance {
             tasks: TaskTracker::new(),
             over: CancellationToken::new(),
         }));
-        tasks::spawn(&instance, reader);
+        tasks::spawn(&instance);
         Ok(instance)
     }
 
@@ -330,8 +335,21 @@ impl Instance {
         if frame.len() > MAX_TO_LAUNCHER {
             return Err(StartError::Environment);
         }
-        let mut control = self.0.control.lock().await;
-        control.write_all(&frame).await.map_err(StartError::during("write to the control channel"))
+        let _turn = self.0.writing.lock().await;
+        self.write(&frame).await.map_err(StartError::during("write to the control channel"))
+    }
+
+    async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            // Tried first: it nearly always fits, and waiting would cost a turn of the event loop.
+            match self.0.control.try_write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.0.control.writable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Asks the launcher what it does; `None` without an answer in time.

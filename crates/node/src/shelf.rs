@@ -166,7 +166,10 @@ impl Shelf {
                 drop(tokio::time::timeout(LOOK_OVER, self.0.changed.notified()).await);
                 continue;
             };
-            match tokio::time::timeout(BOOT, self.make(&class)).await.unwrap_or(Err(StartError::BootFailed { death: None })) {
+            match tokio::time::timeout(BOOT, self.make(&class))
+                .await
+                .unwrap_or(Err(StartError::BootFailed { death: None }))
+            {
                 Ok(instance) => self.put(instance),
                 Err(error) => {
                     tracing::warn!(runtime = %class.runtime, %error, "no sandbox for the shelf");

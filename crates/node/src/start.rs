@@ -10,9 +10,9 @@ use crate::prepare::{Unfinished, prepare};
 use crate::shelf::{Class, Shelf};
 use crate::tag::Tag;
 use crate::{CallError, FunctionSpec, Instance, KillReason, StartError, Started, environment};
+use dockless_sandbox::CODE_ROOT;
 use dockless_sandbox::frames::{Go, ToLauncher};
 use dockless_sandbox::protocol::{GroupCap, Refusal, Verb};
-use dockless_sandbox::CODE_ROOT;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -83,9 +83,8 @@ async fn miss(
         let other = |error| StartError::Io { step: "connect", source: std::io::Error::other(error) };
         instance.connect().await.map_err(other)
     };
-    let listening = async {
-        if instance.listens().await { Ok(()) } else { Err(StartError::BootFailed { death: None }) }
-    };
+    let listening =
+        async { if instance.listens().await { Ok(()) } else { Err(StartError::BootFailed { death: None }) } };
     if let Err(error) = tokio::try_join!(go(tools, &instance, spec), connected, listening) {
         if instance.is_alive() {
             return Err(error);
@@ -117,10 +116,8 @@ async fn go(tools: &Arc<Tools>, instance: &Instance, spec: &Arc<FunctionSpec>) -
 
 /// What the warden counts, over all servers of this machine.
 fn groups(spec: &FunctionSpec) -> Vec<GroupCap> {
-    let account = GroupCap {
-        name: format!("account:{}", spec.account),
-        max: dockless_model::Plan::Owner.function_instances(),
-    };
+    let account =
+        GroupCap { name: format!("account:{}", spec.account), max: dockless_model::Plan::Owner.function_instances() };
     // A group's name is at most 512 bytes, a path may be longer.
     let path = dockless_model::Digest::of(spec.name.as_str().as_bytes());
     let function =

@@ -2,7 +2,9 @@
 
 use crate::FunctionSpec;
 use dockless_model::output::Function;
-use dockless_model::{AccountId, DeploymentId, Digest, FunctionLimits, Host, ProjectName, RuntimeId, SourcePath, Timestamp};
+use dockless_model::{
+    AccountId, DeploymentId, Digest, FunctionLimits, Host, ProjectName, RuntimeId, SourcePath, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

@@ -121,7 +121,10 @@ impl Warden {
 }
 
 /// Registers a descriptor with the reactor.
-#[expect(deprecated, reason = "an `OwnedFd` keeps its one descriptor open, which is what the unsafe successor asks for")]
+#[expect(
+    deprecated,
+    reason = "an `OwnedFd` keeps its one descriptor open, which is what the unsafe successor asks for"
+)]
 fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(socket)
 }

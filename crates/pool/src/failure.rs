@@ -2,7 +2,7 @@
 
 use crate::running::Running;
 use dockless_model::Code;
-use dockless_node::{BodyError, KillReason, Life, RequestBody};
+use dockless_node::{BodyError, Instance, KillReason, Life, RequestBody};
 use http::Request;
 use std::time::Duration;
 
@@ -44,6 +44,20 @@ impl std::fmt::Display for SendFailure {
 }
 
 impl std::error::Error for SendFailure {}
+
+/// The launcher answered for the function: it threw, or there is none because its code did not load. The two are told
+/// apart on the control channel, which may be a moment behind.
+pub(crate) async fn verdict(instance: &Instance) -> SendFailure {
+    let mut life = instance.life();
+    let told = life.wait_for(|life| life.loaded || life.fatal.is_some() || life.hung_up || life.death.is_some());
+    drop(tokio::time::timeout(STORY, told).await);
+    let life = instance.peek();
+    if life.loaded {
+        return SendFailure::new(Code::FunctionFailed, "the function threw", Replay::No);
+    }
+    let detail = life.fatal.clone().unwrap_or_else(|| "its code did not load".into());
+    SendFailure::new(Code::BootFailed, detail, Replay::No)
+}
 
 /// The connection ended before an answer: finds out why, and ends the lease as that deserves.
 pub(crate) async fn explain(mut running: Running, error: hyper::Error) -> SendFailure {
@@ -116,7 +130,8 @@ mod tests {
         let death = |status, oom, killed| {
             Some(Arc::new(Death { status: Some(status), oom, killed, usage: Usage::default(), tail: vec![] }))
         };
-        let life = |loaded, death: Option<Arc<Death>>| Life { loaded, hung_up: death.is_some(), death, ..Life::default() };
+        let life =
+            |loaded, death: Option<Arc<Death>>| Life { loaded, hung_up: death.is_some(), death, ..Life::default() };
         let uncaught = UserError { kind: "uncaught".into(), message: "no".into() };
         let ended = Some(Ended { request: 7, error: Some(uncaught) });
         let exit = death(ExitStatus::Code(1), false, None);
@@ -127,8 +142,18 @@ mod tests {
             ("deadline", life(true, death(ExitStatus::Signal(9), false, Some(deadline))), Code::FunctionTimeout, false),
             ("exit", life(true, exit.clone()), Code::InstanceDied, true),
             ("kill -9", life(true, death(ExitStatus::Signal(9), false, None)), Code::InstanceDied, true),
-            ("threw, then went", Life { ended: ended.clone(), ..life(true, exit.clone()) }, Code::FunctionFailed, false),
-            ("no code", Life { fatal: Some("SyntaxError".into()), ..life(false, exit.clone()) }, Code::BootFailed, false),
+            (
+                "threw, then went",
+                Life { ended: ended.clone(), ..life(true, exit.clone()) },
+                Code::FunctionFailed,
+                false,
+            ),
+            (
+                "no code",
+                Life { fatal: Some("SyntaxError".into()), ..life(false, exit.clone()) },
+                Code::BootFailed,
+                false,
+            ),
             ("loads for ever", life(false, death(ExitStatus::Signal(9), false, Some(boot))), Code::BootFailed, false),
             ("killed while loading", life(false, exit), Code::BootFailed, true),
             ("closed its socket", life(true, None), Code::FunctionFailed, false),

@@ -61,11 +61,10 @@ mod tests {
         assert_eq!(request.uri(), "/api/x?y=1");
         let headers = request.headers();
         assert_eq!(headers.len(), 4);
-        assert_eq!((&headers[INVOCATION_ID], &headers[REQUEST_ID], &headers[DEADLINE]), (
-            &HeaderValue::from_static("req_a"),
-            &HeaderValue::from_static("7"),
-            &HeaderValue::from_static("12")
-        ));
+        assert_eq!(
+            (&headers[INVOCATION_ID], &headers[REQUEST_ID], &headers[DEADLINE]),
+            (&HeaderValue::from_static("req_a"), &HeaderValue::from_static("7"), &HeaderValue::from_static("12"))
+        );
         let mut answer = HeaderMap::new();
         answer.insert(ERROR_NAME, HeaderValue::from_static("FUNCTION_FAILED"));
         answer.insert("x-dockless-internal-timing", HeaderValue::from_static("1"));

@@ -137,7 +137,7 @@ impl Lease {
                 let mut body = InvocationBody::new(body, running);
                 if verdict == Some(Code::FunctionFailed) {
                     body.run_out().await;
-                    return Err(SendFailure::new(Code::FunctionFailed, "the function failed", Replay::No));
+                    return Err(failure::verdict(&instance).await);
                 }
                 Ok(Response::from_parts(head, body))
             }

@@ -172,8 +172,7 @@ impl Inner {
         if let Ok(answer) = receiver.try_recv() {
             return answer;
         }
-        let mut start =
-            if driven { Driven::new(boot(self.clone(), desk.clone(), index)) } else { Driven::none() };
+        let mut start = if driven { Driven::new(boot(self.clone(), desk.clone(), index)) } else { Driven::none() };
         let patience = began + desk.patience(spec);
         // Once: by then an `end` that was awaited instead of a start has come, or a start is made.
         let settled = tokio::time::sleep_until(began + desk.settle());

@@ -165,7 +165,8 @@ pub enum Answer {
     Usage(Usage),
     /// To `list`.
     Instances {
-        /// Every sandbox.
+        /// Every sandbox; empty if a descriptor comes beside it, a memory file with this list as JSON: many sandboxes
+        /// do not fit into one message.
         instances: Vec<Listed>,
     },
 }

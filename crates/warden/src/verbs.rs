@@ -8,7 +8,7 @@ use crate::warden::{Pending, Warden};
 use dockless_model::{Digest, FunctionLimits, InstanceId, MemoryMib, RuntimeId};
 use dockless_sandbox::CODE_ROOT;
 use dockless_sandbox::protocol::{
-    Answer, FreezerKind, GroupCap, MAX_ENV, MAX_TAG, Prepared, Refusal, Usage, VERSION, Verb, Welcome,
+    Answer, FreezerKind, GroupCap, MAX_ENV, MAX_MESSAGE, MAX_TAG, Prepared, Refusal, Usage, VERSION, Verb, Welcome,
 };
 use dockless_sys::cgroup::GroupLimits;
 use dockless_sys::mounts::{Detached, Flags};
@@ -67,9 +67,7 @@ impl Warden {
             Verb::Stats { instance } => {
                 self.owned(session, &instance).map(|sandbox| Answer::Usage(sandbox.usage())).into()
             }
-            Verb::List => {
-                Ok(Answer::Instances { instances: self.sandboxes.iter().map(Sandbox::listed).collect() }).into()
-            }
+            Verb::List => self.list(),
             Verb::Adopt { instance } => self.adopt(session, &instance),
             Verb::Release { instance } => self.release(session, &instance).into(),
             Verb::Acknowledge { seq } => {
@@ -261,6 +259,24 @@ impl Warden {
             visit_mounts(&self.home, sandbox.pidfd.as_fd(), || tree.attach(Path::new(CODE_ROOT)))
         };
         mount().map_err(|error| Refusal::Kernel(format!("cannot mount the code: {error}")))
+    }
+
+    /// A list that does not fit into a message goes into a memory file beside an empty one.
+    fn list(&self) -> Outcome {
+        let instances: Vec<_> = self.sandboxes.iter().map(Sandbox::listed).collect();
+        let written = serde_json::to_vec(&instances).map_err(std::io::Error::from).and_then(|json| {
+            if json.len() <= MAX_MESSAGE / 2 {
+                return Ok(None);
+            }
+            let mut file = File::from(rustix::fs::memfd_create("instances", rustix::fs::MemfdFlags::CLOEXEC)?);
+            std::io::Write::write_all(&mut file, &json)?;
+            Ok(Some(file))
+        });
+        match written {
+            Ok(None) => Ok(Answer::Instances { instances }).into(),
+            Ok(Some(file)) => Outcome(Some((Ok(Answer::Instances { instances: Vec::new() }), vec![file.into()]))),
+            Err(error) => Err(Refusal::Kernel(format!("cannot write the list: {error}"))).into(),
+        }
     }
 
     fn kill(&self, session: u64, instance: &InstanceId) -> Result<Answer, Refusal> {

@@ -385,6 +385,8 @@ impl Warden {
                     Ok((0, _)) => break,
                     Ok((length, fds)) => (&buffer[..length], fds),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // It left without reading all of ours.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
                     Err(error) => {
                         tracing::error!(session = number, error = %error, "the server's channel is broken: ending it");
                         session.kill();

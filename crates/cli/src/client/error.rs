@@ -109,10 +109,9 @@ impl From<CallError> for Failure {
 }
 
 fn refusal(status: u16, detail: &ErrorDetail) -> Failure {
-    let said = match (&detail.message, &detail.field) {
-        (message, Some(field)) if !message.contains(field.as_str()) => anyhow!("{message} ({field})"),
-        (message, _) if message.is_empty() => anyhow!("the server answered {status} {}", detail.code),
-        (message, _) => anyhow!("{message}"),
+    let said = match detail.message.as_str() {
+        "" => anyhow!("the server answered {status} {}", detail.code),
+        message => anyhow!("{message}"),
     };
     match status {
         // Nobody's token is 403 `not_authorized`: what the API's older clients understand. `forbidden` is a right that this

@@ -173,14 +173,22 @@ fn finish(ctx: &Context, client: &Client, deployment: &Deployment, started: Inst
     if deployment.ready_state == DeploymentState::Canceled {
         return Err(Failure::refused(anyhow!("the deployment was canceled")));
     }
+    Err(failed_build(deployment))
+}
+
+/// The server's message ends with a line `hint: …` where it has one.
+fn failed_build(deployment: &Deployment) -> Failure {
     let message = deployment.error_message.as_deref().unwrap_or("the server gives no reason");
+    let (message, hint) = match message.rsplit_once("\nhint: ") {
+        Some((message, hint)) => (message, Some(hint)),
+        None => (message, None),
+    };
     let step = deployment.error_step.as_deref().map_or_else(String::new, |step| format!(" in step {step}"));
     let what = anyhow!("the build failed{step}: {message}");
-    Err(if deployment.error_code.as_deref() == Some("UNEXPECTED_ERROR") {
-        Failure::bug(what).hint("the server's own log says more")
-    } else {
-        Failure::refused(what).hint("mend it and deploy again; what was online before still is")
-    })
+    if deployment.error_code.as_deref() == Some("UNEXPECTED_ERROR") {
+        return Failure::bug(what).hint(hint.unwrap_or("the server's own log says more"));
+    }
+    Failure::refused(what).hint(hint.unwrap_or("mend it and deploy again; what was online before still is"))
 }
 
 fn answer(ctx: &Context, client: &Client, deployment: &Deployment) -> anyhow::Result<()> {

@@ -30,6 +30,12 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same for a text of several lines: what follows the first is indented, so that it cannot pass for a line of ours.
+#[must_use]
+pub(crate) fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n  ")
+}
+
 /// Bytes of the colour sequence `text` begins with.
 fn colour_length(text: &str) -> Option<usize> {
     let body = text.strip_prefix("\u{1b}[")?;
@@ -40,6 +46,11 @@ fn colour_length(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(clean_lines("one\r\ntwo\u{1b}[2J\n\nfour"), "one\n  two[2J\n  \n  four");
+    }
 
     #[test]
     fn colours_and_tabs_stay_and_the_rest_of_control_goes() {

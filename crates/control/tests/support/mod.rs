@@ -1,5 +1,6 @@
 //! A small machine for tests: builds static files and pretend functions out of stored bytes, without sandboxes.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses another part, and a test may panic")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses another part")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use dockless_blob::BlobStore;
 use dockless_control::{
@@ -86,6 +87,10 @@ impl Workshop {
 pub struct Machine(pub Arc<Workshop>);
 
 impl Platform for Machine {
+    fn is_reserved_variable(&self, name: &str) -> bool {
+        name == "PATH"
+    }
+
     fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>> {
         let shop = Arc::clone(&self.0);
         async move {
@@ -197,6 +202,7 @@ pub fn config() -> ControlConfig {
         min_free_bytes: 0,
         max_file_bytes: 1000,
         parallel_builds: 4,
+        lease: Duration::from_secs(1),
         keep_alive: Duration::from_millis(50),
         ..ControlConfig::new("localhost".parse().unwrap(), PublicUrl { https: false, port: 3000 })
     }
@@ -214,7 +220,11 @@ impl Server {
 
     /// Another process on the same data.
     pub async fn join(&self) -> Self {
-        Self::on(Arc::clone(&self.folder), Arc::clone(&self.clock), config()).await
+        self.join_with(config()).await
+    }
+
+    pub async fn join_with(&self, config: ControlConfig) -> Self {
+        Self::on(Arc::clone(&self.folder), Arc::clone(&self.clock), config).await
     }
 
     async fn on(folder: Arc<TempDir>, clock: Arc<HandClock>, config: ControlConfig) -> Self {

@@ -1,6 +1,6 @@
 //! A gateway on a free port of the loopback, in front of deployments made of files.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test file uses its part")]
 
 use bytes::Bytes;
 use dockless_blob::BlobStore;
@@ -197,7 +197,7 @@ fn api(slow: Arc<Semaphore>) -> ApiService {
             }
             let body = body.collect().await.map_or_else(|_| "broken".into(), |body| body.to_bytes());
             let text = format!("api {} {} {}", head.method, head.uri.path(), String::from_utf8_lossy(&body));
-            Response::new(Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed())
+            Response::new(Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync())
         })
     })
 }

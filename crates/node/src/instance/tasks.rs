@@ -7,19 +7,18 @@ use crate::output::{Output, Taken};
 use crate::{Death, KillReason};
 use dockless_sandbox::frames::FromLauncher;
 use dockless_sandbox::protocol::{ExitStatus, Usage};
+use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt as _;
-use tokio::net::unix::OwnedReadHalf;
 
 /// How long after its control channel closed an instance may still be there.
 const BURIED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Starts the readers. They end with the streams, or when the instance is over.
-pub(super) fn spawn(instance: &Instance, control: OwnedReadHalf) {
+pub(super) fn spawn(instance: &Instance) {
     let over = instance.0.over.clone();
-    let reader = read_control(instance.clone(), control);
+    let reader = read_control(instance.clone());
     instance.0.tasks.spawn(async move {
         over.run_until_cancelled(reader).await;
     });
@@ -32,11 +31,16 @@ pub(super) fn spawn(instance: &Instance, control: OwnedReadHalf) {
     }
 }
 
-async fn read_control(instance: Instance, mut control: OwnedReadHalf) {
+async fn read_control(instance: Instance) {
     let mut frames = FrameReader::new();
     let mut chunk = [0; 4096];
     // An error is the end too: the far side is gone.
-    while let Ok(length @ 1..) = control.read(&mut chunk).await {
+    while let Ok(()) = instance.0.control.readable().await {
+        let length = match instance.0.control.try_read(&mut chunk) {
+            Ok(length @ 1..) => length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+            Ok(0) | Err(_) => break,
+        };
         match frames.push(&chunk[..length], Instant::now()) {
             Ok(frames) => {
                 for frame in frames {
@@ -137,7 +141,8 @@ impl Instance {
                 let state = match (state.as_str(), request_id) {
                     ("waiting", _) => LauncherState::Waiting,
                     ("idle", _) => LauncherState::Idle,
-                    (_, serial) => LauncherState::Busy(serial.unwrap_or(0)),
+                    (_, Some(serial)) => LauncherState::Busy(serial),
+                    (_, None) => LauncherState::Loading,
                 };
                 let asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some(asked) = asked {

@@ -59,7 +59,8 @@ impl Journals {
             }
         }
         while self.open.len() > OPEN {
-            let Some(oldest) = self.open.iter().min_by_key(|(_, journal)| journal.used).map(|(id, _)| id.clone()) else {
+            let Some(oldest) = self.open.iter().min_by_key(|(_, journal)| journal.used).map(|(id, _)| id.clone())
+            else {
                 return;
             };
             self.open.remove(&oldest);

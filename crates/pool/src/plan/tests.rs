@@ -58,10 +58,13 @@ fn each_situation_has_its_answer() {
         ("not in time", 0, fleet(0, &[gone, late]), limits(), &[Expire(1)]),
         ("its lease has time to say so", 0, fleet(0, &[Phase::Busy { deadline: now }]), limits(), &[]),
         ("its lease does not", 0, fleet(0, &[Phase::Busy { deadline: ago(1000) }]), limits(), &[Expire(0)]),
-        ("handing over", 0, fleet(0, &[idle(1), frozen(9), busy]), Limits { draining: true, ..limits() }, &[
-            Release(0),
-            Release(1),
-        ]),
+        (
+            "handing over",
+            0,
+            fleet(0, &[idle(1), frozen(9), busy]),
+            Limits { draining: true, ..limits() },
+            &[Release(0), Release(1)],
+        ),
         ("handing over, still asked", 1, fleet(0, &[idle(1)]), Limits { draining: true, ..limits() }, &[Lease(0)]),
     ];
     for (name, waiting, fleet, limits, expected) in rows {
@@ -72,7 +75,8 @@ fn each_situation_has_its_answer() {
 #[test]
 fn who_is_to_leave_gets_no_request_and_goes_when_idle() {
     let now = Instant::now();
-    let mut fleet = fleet(0, &[Phase::Idle { since: now, warmth: Warmth::Running }, Phase::Busy { deadline: now + MS }]);
+    let mut fleet =
+        fleet(0, &[Phase::Idle { since: now, warmth: Warmth::Running }, Phase::Busy { deadline: now + MS }]);
     for member in &mut fleet.members {
         member.leaving = true;
     }

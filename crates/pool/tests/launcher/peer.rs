@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 
 /// The peer; clones share it.
 #[derive(Clone)]
-pub struct Peer(Arc<Mutex<State>>);
+pub(crate) struct Peer(Arc<Mutex<State>>);
 
 struct State {
     folder: PathBuf,
@@ -30,7 +30,9 @@ struct State {
     sessions: Vec<Arc<OwnedFd>>,
     groups: HashMap<String, u32>,
     seq: u64,
-    pub prepared: Vec<BTreeMap<String, String>>,
+    prepared: Vec<BTreeMap<String, String>>,
+    /// The test is over: nothing is launched any more.
+    is_closed: bool,
 }
 
 struct Sandbox {
@@ -41,20 +43,21 @@ struct Sandbox {
     process: rustix::process::Pid,
 }
 
-pub fn runtime() -> RuntimeId {
+pub(crate) fn runtime() -> RuntimeId {
     RuntimeId::compose("node", "20.0.0", &Digest::of(b"runtime")).unwrap()
 }
 
 impl Peer {
-    pub fn new(folder: PathBuf) -> Self {
+    pub(crate) fn new(folder: PathBuf) -> Self {
         std::fs::create_dir_all(folder.join("trees")).unwrap();
         let (sandboxes, groups) = (HashMap::new(), HashMap::new());
-        let state = State { folder, sandboxes, sessions: Vec::new(), groups, seq: 0, prepared: Vec::new() };
+        let state =
+            State { folder, sandboxes, sessions: Vec::new(), groups, seq: 0, prepared: Vec::new(), is_closed: false };
         Self(Arc::new(Mutex::new(state)))
     }
 
     /// A session's channel; its thread ends with it.
-    pub fn connect(&self) -> OwnedFd {
+    pub(crate) fn connect(&self) -> OwnedFd {
         let (near, far) = seqpacket::pair().unwrap();
         let far = Arc::new(far);
         let session = {
@@ -68,22 +71,32 @@ impl Peer {
     }
 
     /// Process-start environments of all sandboxes so far.
-    pub fn prepared(&self) -> Vec<BTreeMap<String, String>> {
+    pub(crate) fn prepared(&self) -> Vec<BTreeMap<String, String>> {
         self.0.lock().unwrap().prepared.clone()
     }
 
     /// What the freezer of an instance was told.
-    pub fn freezer(&self, id: &InstanceId) -> String {
+    pub(crate) fn freezer(&self, id: &InstanceId) -> String {
         std::fs::read_to_string(self.0.lock().unwrap().folder.join(format!("{id}.freezer"))).unwrap()
     }
 
     /// Kills a process behind everybody's back.
-    pub fn murder(&self, id: &InstanceId) {
+    pub(crate) fn murder(&self, id: &InstanceId) {
         let process = self.0.lock().unwrap().sandboxes[id].process;
         rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
     }
 
-    pub fn tell(&self, session: usize, what: Happening) {
+    /// Ends every process, so that none outlives its test.
+    pub(crate) fn close(&self) {
+        let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.is_closed = true;
+        for sandbox in state.sandboxes.values() {
+            // One that has just ended needs no killing.
+            let _ = rustix::process::kill_process(sandbox.process, rustix::process::Signal::KILL);
+        }
+    }
+
+    pub(crate) fn tell(&self, session: usize, what: Happening) {
         let mut state = self.0.lock().unwrap();
         state.seq += 1;
         let event = FromWarden::Event(Event { seq: state.seq, what });
@@ -136,6 +149,7 @@ impl Peer {
                 }
                 Ok((Answer::Imported { tree }, Vec::new()))
             }
+            Verb::Prepare { .. } if state.is_closed => Err(Refusal::NoRoom("the test is over".into())),
             Verb::Prepare { instance, runtime, memory, env } => {
                 state.prepared.push(env.clone());
                 let sandbox = self.launch(&mut state, &instance, runtime, memory, &env, session);
@@ -270,14 +284,6 @@ impl Peer {
         let (instance, tag) = (id.clone(), sandbox.listed.tag);
         let session = usize::try_from(sandbox.listed.session.unwrap_or(1)).unwrap();
         self.tell(session, Happening::Exited { instance, tag, status, usage });
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        for sandbox in self.sandboxes.values() {
-            let _ = rustix::process::kill_process(sandbox.process, rustix::process::Signal::KILL);
-        }
     }
 }
 
