@@ -18,8 +18,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Requests to itself: the first compiles Node's HTTP code lazily, the second and third run what became of it.
-const WARMUPS: usize = 3;
+/// Requests to itself. The first has the launcher rehearse everything and exercises the connection; more were measured
+/// to save nothing, and what they leave in memory every instance keeps.
+const WARMUPS: usize = 1;
 /// Quiet time after the last start before the shelf is refilled.
 const QUIET: Duration = Duration::from_millis(50);
 /// A class that was not asked for this long is not kept.

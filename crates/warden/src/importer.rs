@@ -93,8 +93,10 @@ fn fill(
     let refuse = |error: io::Error| Refusal::Kernel(format!("cannot start the importer: {error}"));
     let (sync, sync_child) = seqpacket::pair().map_err(refuse)?;
     let options = SpawnOptions { namespaces: Namespaces::ALL, group: None, sibling: false };
+    let mut ours = Some(sync);
     let mut parts = Some((sync_child, manifest, contents));
     let importer = spawn(workshop.one_thread, &options, || {
+        drop(ours.take());
         let Some((sync, manifest, contents)) = parts.take() else { return 72 };
         child::report(sync, |sync| {
             let [root] = child::mapped(sync)?;
@@ -111,6 +113,7 @@ fn fill(
     })
     .map_err(refuse)?;
     drop(parts);
+    let sync = ours.ok_or_else(|| Refusal::Kernel("the sync socket is gone".into()))?;
     let outcome = hand_over(&importer, &ids.importer_map(), &sync, |users| {
         let root =
             Detached::clone_of(workshop.world.trees.as_fd(), Path::new(staging.file_name().unwrap_or_default()))?;

@@ -124,21 +124,25 @@ fn start_launcher(
         listener,
         control: control_child,
     };
-    let mut fds = Some(fds);
+    let (mut ours, mut theirs) = (Some(sync), Some(fds));
     let child = spawn(workshop.one_thread, &options, || {
-        fds.take().map_or(72, |fds| child::function(workshop.world, filter, launch, fds))
+        // Each side closes the other's end, so that each sees the other's end of life.
+        drop(ours.take());
+        theirs.take().map_or(72, |fds| child::function(workshop.world, filter, launch, fds))
     })
     .map_err(kernel("make a process in namespaces of its own"))?;
-    // The child's ends: closed here, so that the sync socket ends when the child's copy does.
-    drop(fds);
+    drop(theirs);
+    let sync = ours.ok_or_else(|| Refusal::Kernel("the sync socket is gone".into()))?;
     let pid = child.pid.as_raw_nonzero().get().cast_unsigned();
-    group.attach(pid).map_err(|error| Refusal::Kernel(format!("cannot join the control group: {error}")))?;
     hand_over(&child, &launch.ids.function_map(), &sync, |users| {
         let root = Detached::clone_of(workshop.world.trees.as_fd(), Path::new(&launch.root.to_string()))?;
         root.set(Flags::CODE, Some(users))?;
         Ok(vec![root, workshop.world.devices()?])
     })?;
     wait_for_exec(&sync)?;
+    // Limits of version 1 hierarchies: joining takes up to a grace period of the kernel's RCU in each (15 ms on a busy
+    // machine), so it is done while the launcher, our own code, boots. It has no foreign code before this is reported.
+    group.attach(pid).map_err(|error| Refusal::Kernel(format!("cannot join the control group: {error}")))?;
     let (freezer_control, freezer_events) = freezer(group)?;
     Ok((pid, vec![child.pidfd, control, stdout.into(), stderr.into(), freezer_control, freezer_events]))
 }

@@ -673,6 +673,13 @@ impl Warden {
         }
         for spawner in &self.spawners {
             let _ = rustix::process::kill_process(spawner.pid, rustix::process::Signal::KILL);
+            let _ = rustix::process::waitpid(Some(spawner.pid), WaitOptions::empty());
+        }
+        // What a spawner was making when it was killed is in no table, but in its group.
+        for leaf in self.groups_root.leaves().unwrap_or_default() {
+            if let Ok(group) = self.groups_root.open(&leaf) {
+                let _ = group.kill();
+            }
         }
         // Every child was told to die; each wait returns as soon as one has.
         while !matches!(rustix::process::wait(WaitOptions::empty()), Err(rustix::io::Errno::CHILD)) {}

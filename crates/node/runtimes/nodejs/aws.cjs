@@ -36,7 +36,9 @@ function toEvent(req, body) {
     isBase64Encoded: true,
     queryStringParameters: Object.fromEntries(Object.entries(query).filter(([, value]) => typeof value === 'string')),
     multiValueQueryStringParameters: query,
-    headers: Object.fromEntries(Object.entries(req.headersDistinct).map(([name, values]) => [name, join(name, values)])),
+    headers: Object.fromEntries(
+      Object.entries(req.headersDistinct).map(([name, values]) => [name, join(name, values)]),
+    ),
   };
 }
 

@@ -3,33 +3,39 @@
 // never binds what it asked for, and its requests come from our own listener.
 
 const http = require('http');
+const net = require('net');
 
 const { setTimeout, clearTimeout } = globalThis;
 
 class ServerCapture {
   #server = null;
   #onCaptured = null;
+  #isWaiting = true;
+  #trap;
 
   // Lies in wait until the first call, or until `release`.
   constructor() {
     const capture = this;
-    http.Server.prototype.listen = function listen(...args) {
+    this.#trap = function listen(...args) {
+      // Instrumentation may have wrapped the trap, and go on calling it.
+      if (!capture.#isWaiting) return net.Server.prototype.listen.apply(this, args);
       capture.release();
       pretendListening(this, args);
       capture.#server = this;
       capture.#onCaptured?.();
       return this;
     };
+    http.Server.prototype.listen = this.#trap;
   }
 
   get server() {
     return this.#server;
   }
 
-  // Later servers listen for real.
+  // Later servers listen for real, by the method they inherit from net.Server.
   release() {
-    // Inherited from net.Server until it was replaced.
-    delete http.Server.prototype.listen;
+    this.#isWaiting = false;
+    if (http.Server.prototype.listen === this.#trap) delete http.Server.prototype.listen;
   }
 
   // Resolves to the server, or to null if none has called `listen` in time.

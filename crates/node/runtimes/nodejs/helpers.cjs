@@ -2,8 +2,8 @@
 // What `(req, res)` handlers find on their arguments beyond plain Node: req.query, req.cookies, req.body, res.status,
 // res.send, res.json, res.redirect. Two eras differ in small ways; `era` is 'today' or '2019'.
 
-const { createHash } = require('crypto');
 const { parse: parseForm } = require('querystring');
+const { sha1Base64 } = require('./sha1.cjs');
 
 // A mistake of the client that a helper found: answered with its status, not a failure of the function.
 class RequestError extends Error {
@@ -185,8 +185,7 @@ function withUtf8(type) {
 
 // As the `etag` package writes it: length in hexadecimal, then 27 characters of base64 SHA-1 (the 28th is padding).
 function weakEtag(bytes) {
-  const hash = createHash('sha1').update(bytes).digest('base64').slice(0, 27);
-  return `W/"${bytes.length.toString(16)}-${hash}"`;
+  return `W/"${bytes.length.toString(16)}-${sha1Base64(bytes).slice(0, 27)}"`;
 }
 
 function redirect(res, statusOrUrl, url) {

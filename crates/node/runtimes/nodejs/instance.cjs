@@ -15,11 +15,17 @@ const { LoadError, loadEntry } = require('./load.cjs');
 const { clip, describe, firstLine, tell } = require('./report.cjs');
 const { chooseHandler } = require('./shapes.cjs');
 
-const { setImmediate } = globalThis;
+const { setTimeout } = globalThis;
 const { exit } = process;
 
 // How long promises given to `waitUntil` may outlive the response unless `go` says otherwise, in milliseconds.
 const WAIT_UNTIL_MS = 30_000;
+
+// How long a function that cannot be loaded waits for a request to answer, in milliseconds.
+const FAILED_GRACE_MS = 100;
+
+// How the stack of a syntax error begins if it tells the place: `/var/task/api/date.js:3` on a line of its own.
+const SOURCE_PLACE = /^\S+:\d+\n/;
 
 // Ids of a request that came without: the host's word for "none".
 const NO_INVOCATION = '0';
@@ -36,9 +42,11 @@ const REFUSED_UPGRADE = [
 class Instance {
   #control;
   #rehearse;
+  #rehearsal = null;
   #phase = 'waiting';
   #handler = null;
   #loadFailure = null;
+  #leaveFailed = null;
   #waitUntilMs = WAIT_UNTIL_MS;
   // Calls to make once the function is loaded, in order of arrival.
   #waiting = [];
@@ -61,7 +69,7 @@ class Instance {
   onRequest(req, res) {
     const internal = internalOf(req);
     if (this.#phase === 'waiting' && internal.warmup === '1') {
-      this.#rehearse(req, res);
+      this.#rehearsal = this.#rehearse(req, res);
       return;
     }
     const facts = factsOf(internal);
@@ -85,10 +93,15 @@ class Instance {
 
   // Something was thrown, or a promise rejected, and nobody caught it: no state can be trusted any more.
   onUncaught(thrown) {
+    if (this.#phase === 'loading') {
+      this.#onLoadFailure(thrown);
+      return;
+    }
     tell(describe(thrown));
-    const hasVictim = this.#phase === 'ready' && this.#inFlight.size > 0;
-    for (const invocation of [...this.#inFlight]) invocation.die(thrown);
-    if (!hasVictim) this.#control.send('unrecoverable-error', { exitCode: 1, message: firstLine(thrown) });
+    if (this.#phase === 'failed') return; // about to exit
+    const victims = [...this.#inFlight];
+    for (const invocation of victims) invocation.die(thrown);
+    if (victims.length === 0) this.#control.send('unrecoverable-error', { exitCode: 1, message: firstLine(thrown) });
     this.#exit();
   }
 
@@ -112,6 +125,7 @@ class Instance {
   #onEnd(invocation, error) {
     this.#inFlight.delete(invocation);
     this.#control.send('end', { context: contextOf(invocation), error });
+    if (this.#phase === 'failed' && this.#inFlight.size === 0) this.#leaveFailed();
   }
 
   #whenLoaded(invocation, call) {
@@ -126,22 +140,27 @@ class Instance {
   }
 
   async #go({ entry, root, env, waitUntilMs, ...options }) {
-    const startedAt = performance.now();
     this.#phase = 'loading';
+    // A host in a hurry may not have waited for it, and both change the environment and the working directory.
+    await this.#rehearsal;
+    const startedAt = performance.now();
     this.#waitUntilMs = waitUntilMs;
     const capture = new ServerCapture();
+    let handler;
     try {
       replaceEnvironment(env);
       process.chdir(root);
       const file = path.resolve(root, entry);
       const exported = await loadEntry(file, root);
-      this.#handler = await chooseHandler(exported, { file, ...options }, capture);
+      handler = await chooseHandler(exported, { file, ...options }, capture);
     } catch (error) {
-      this.#onLoadFailure(error);
+      if (this.#phase === 'loading') this.#onLoadFailure(error);
       return;
     } finally {
       capture.release();
     }
+    if (this.#phase !== 'loading') return; // something was thrown meanwhile
+    this.#handler = handler;
     this.#phase = 'ready';
     this.#control.send('handler-loaded', {
       loadDuration: performance.now() - startedAt,
@@ -151,21 +170,24 @@ class Instance {
   }
 
   #onLoadFailure(error) {
-    if (!(error instanceof LoadError)) tell(describe(error));
-    else if (error.cause !== undefined) tell(describe(error.cause));
-    if (error instanceof LoadError) tell(error.message);
+    const hasPlace = !(error instanceof SyntaxError) || SOURCE_PLACE.test(error.stack);
+    if (error instanceof LoadError)
+      tell(error.cause === undefined ? error.message : `${describe(error.cause)}\n${error.message}`);
+    else if (hasPlace) tell(describe(error));
     this.#phase = 'failed';
     this.#loadFailure = error;
+    this.#leaveFailed = () => {
+      const message = error instanceof LoadError ? clip(error.message) : firstLine(error);
+      this.#control.send('unrecoverable-error', { exitCode: 1, message });
+      if (hasPlace) this.#exit();
+      this.#control.flush();
+      // Where the syntax of an ES module is wrong is known to Node alone, and only told when it dies of it.
+      process.removeAllListeners('uncaughtException');
+      throw error;
+    };
     this.#admitWaiting();
-    // The request sent together with `go` may still be in the socket: one turn of the event loop accepts its
-    // connection, the next reads from it.
-    setImmediate(() =>
-      setImmediate(() => {
-        const message = error instanceof LoadError ? clip(error.message) : firstLine(error);
-        this.#control.send('unrecoverable-error', { exitCode: 1, message });
-        this.#exit();
-      }),
-    );
+    // The request that was sent together with `go` may not have arrived yet, and has an answer coming, too.
+    setTimeout(this.#leaveFailed, FAILED_GRACE_MS);
   }
 
   #admitWaiting() {

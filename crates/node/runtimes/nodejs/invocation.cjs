@@ -123,7 +123,9 @@ class Invocation {
   }
 
   #giveUp() {
-    tell(`waitUntil: ${this.#pending} still pending ${this.#waitUntilMs} ms after the response, not waiting any longer`);
+    tell(
+      `waitUntil: ${this.#pending} still pending ${this.#waitUntilMs} ms after the response, not waiting any longer`,
+    );
     this.#end();
   }
 

@@ -30,19 +30,17 @@ async function chooseHandler(exported, { file, awsHandler, helpers, queryStyle }
   if (awsHandler !== null) return awsShape(exported, awsHandler, file);
 
   const entry = unwrap(exported);
-  if (isExtensible(entry) && isWebHandler(entry)) return webShape(entry);
+  if (isObject(entry) && isWebHandler(entry)) return webShape(entry);
   if (typeof entry === 'function') {
     return helpers && typeof entry.listen !== 'function' ? helpedShape(entry, queryStyle) : listenerShape(entry);
   }
   if (entry instanceof http.Server) return serverShape(entry);
-  if (typeof entry?.listen === 'function') {
-    // A framework's application: its own `listen` makes the server we are after.
-    await entry.listen();
-    return captured(capture, file);
-  }
   if (capture.server !== null) return serverShape(capture.server);
+  if (typeof entry?.listen === 'function') return listened(entry, capture, file);
   if (exportsNothing(entry)) return captured(capture, file);
-  throw new LoadError(`invalid export in ${file}: expected a function (req, res), a server, or functions named after HTTP methods`);
+  throw new LoadError(
+    `invalid export in ${file}: expected a function (req, res), a server, or functions named after HTTP methods`,
+  );
 }
 
 function unwrap(exported) {
@@ -51,12 +49,20 @@ function unwrap(exported) {
   return entry;
 }
 
-function isExtensible(value) {
+function isObject(value) {
   return typeof value === 'function' || (typeof value === 'object' && value !== null);
 }
 
 function exportsNothing(entry) {
   return typeof entry === 'object' && entry !== null && Object.keys(entry).every((name) => CONFIGURATION.has(name));
+}
+
+// A framework's application (Koa, Fastify): its own `listen` makes the server we are after.
+function listened(application, capture, file) {
+  const failed = new Promise((resolve, reject) => {
+    Promise.resolve(application.listen()).catch(reject);
+  });
+  return Promise.race([captured(capture, file), failed]);
 }
 
 async function captured(capture, file) {

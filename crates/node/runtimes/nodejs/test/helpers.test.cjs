@@ -58,7 +58,10 @@ const BODIES = [
 ];
 for (const [type, sent, today, old = today] of BODIES) {
   test(`req.body: ${type ?? 'no content-type'} with ${JSON.stringify(sent)}`, async (t) => {
-    for (const [queryStyle, expected] of [['today', today], ['2019', type === undefined ? undefined : old]]) {
+    for (const [queryStyle, expected] of [
+      ['today', today],
+      ['2019', type === undefined ? undefined : old],
+    ]) {
       const sandbox = await deploy(t, ECHO, { queryStyle });
       assert.deepEqual((await echo(sandbox, '/', { method: 'POST', type, body: sent })).body, expected);
     }
@@ -66,19 +69,31 @@ for (const [type, sent, today, old = today] of BODIES) {
 }
 
 test('reading an invalid JSON body without catching answers 400, and is no failure', async (t) => {
-  const sandbox = await deploy(t, `module.exports = async (req, res) => { res.setHeader('access-control-allow-origin', '*'); res.json(req.body); };`);
-  const response = await sandbox.invoke('/', { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{' });
+  const sandbox = await deploy(
+    t,
+    `module.exports = async (req, res) => { res.setHeader('access-control-allow-origin', '*'); res.json(req.body); };`,
+  );
+  const response = await sandbox.invoke('/', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{',
+  });
   assert.equal(response.status, 400);
   assert.equal(response.statusText, 'Invalid JSON');
   assert.equal(response.body, '');
   assert.equal(response.headers['access-control-allow-origin'], '*');
   assert.deepEqual(response.end, { context: response.id });
   assert.equal(sandbox.stderr, '');
-  assert.equal((await sandbox.invoke('/', { method: 'POST', headers: { 'content-type': 'application/json' }, body: '7' })).body, '7');
+  assert.equal(
+    (await sandbox.invoke('/', { method: 'POST', headers: { 'content-type': 'application/json' }, body: '7' })).body,
+    '7',
+  );
 });
 
 test('the members are lazy, enumerable, configurable and overwritable', async (t) => {
-  const sandbox = await deploy(t, `module.exports = (req, res) => {
+  const sandbox = await deploy(
+    t,
+    `module.exports = (req, res) => {
     const before = Object.getOwnPropertyDescriptor(req, 'query');
     const first = req.query;
     const after = Object.getOwnPropertyDescriptor(req, 'query');
@@ -88,20 +103,33 @@ test('the members are lazy, enumerable, configurable and overwritable', async (t
       lazy: typeof before.get, same: first === req.query, after: [after.enumerable, after.configurable, after.writable],
       body: req.body, listed: ['query', 'cookies', 'body'].every((name) => keys.includes(name)), redefined: delete req.cookies,
     });
-  };`);
-  const response = await sandbox.invoke('/', { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{' });
+  };`,
+  );
+  const response = await sandbox.invoke('/', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{',
+  });
   assert.deepEqual(JSON.parse(response.body), {
-    lazy: 'function', same: true, after: [true, true, true], body: 'mine', listed: true, redefined: true,
+    lazy: 'function',
+    same: true,
+    after: [true, true, true],
+    body: 'mine',
+    listed: true,
+    redefined: true,
   });
 });
 
 test('the stream can still be read after req.body', async (t) => {
-  const sandbox = await deploy(t, `module.exports = async (req, res) => {
+  const sandbox = await deploy(
+    t,
+    `module.exports = async (req, res) => {
     const parsed = req.body;
     const chunks = [];
     for await (const chunk of req) chunks.push(chunk);
     res.json({ parsed, raw: Buffer.concat(chunks).toString(), ended: req.readableEnded, complete: req.complete });
-  };`);
+  };`,
+  );
   const body = JSON.stringify({ a: 'x'.repeat(1_000_000) });
   const headers = { 'content-type': 'application/json' };
   const seen = JSON.parse((await sandbox.invoke('/', { method: 'POST', headers, body })).body);
@@ -120,17 +148,24 @@ test('a body that nobody reads does not block the connection', async (t) => {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
   t.after(() => agent.destroy());
   const sandbox = await deploy(t, `module.exports = (req, res) => res.end(req.url);`);
-  for (const [target, type] of [['/1', 'application/json'], ['/2', 'video/mp4'], ['/3', 'text/plain']]) {
+  for (const [target, type] of [
+    ['/1', 'application/json'],
+    ['/2', 'video/mp4'],
+    ['/3', 'text/plain'],
+  ]) {
     const options = { agent, method: 'POST', headers: { 'content-type': type }, body: Buffer.alloc(4_000_000, 'x') };
     assert.equal((await sandbox.invoke(target, options)).body, target);
   }
 });
 
 test('types that are not parsed are streamed: the handler runs before the body is complete', async (t) => {
-  const sandbox = await deploy(t, `module.exports = (req, res) => {
+  const sandbox = await deploy(
+    t,
+    `module.exports = (req, res) => {
     console.log('called');
     req.on('data', (chunk) => console.log('got ' + chunk)).on('end', () => res.end('done'));
-  };`);
+  };`,
+  );
   const { req } = sandbox.open('/', { method: 'POST', headers: { 'content-type': 'application/x-ndjson' } });
   req.flushHeaders();
   await sandbox.until(() => sandbox.stdout === 'called\n');
@@ -156,7 +191,10 @@ test('types that are parsed are complete before the handler runs', async (t) => 
 test('a client that leaves during its upload is never seen by the handler', async (t) => {
   const sandbox = await deploy(t, `module.exports = (req, res) => { console.log('called'); res.send(req.body); };`);
   await sandbox.frame('handler-loaded');
-  const { req, id } = sandbox.open('/', { method: 'POST', headers: { 'content-type': 'text/plain', 'content-length': '100' } });
+  const { req, id } = sandbox.open('/', {
+    method: 'POST',
+    headers: { 'content-type': 'text/plain', 'content-length': '100' },
+  });
   req.on('error', () => {});
   await new Promise((resolve) => req.write('half', resolve));
   sandbox.send('status');
@@ -188,7 +226,11 @@ test('a handler without helpers gets plain arguments', async (t) => {
     `module.exports = (req, res) => res.end(JSON.stringify([typeof req.query, typeof req.cookies, typeof req.body, typeof res.send, typeof res.status]));`,
     { helpers: false },
   );
-  const response = await sandbox.invoke('/', { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{' });
+  const response = await sandbox.invoke('/', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{',
+  });
   assert.equal(response.body, JSON.stringify(Array(5).fill('undefined')));
 });
 
@@ -205,8 +247,20 @@ const SENT = [
   [`res.send('é'.repeat(2000))`, 200, HTML, 'é'.repeat(2000), etag('é'.repeat(2000))],
   [`res.send('')`, 200, HTML, '', etag('')],
   [`(res.setHeader('content-type', 'text/css'), res.send('a'))`, 200, 'text/css; charset=utf-8', 'a', etag('a')],
-  [`(res.setHeader('content-type', 'text/css; charset=latin1'), res.send('a'))`, 200, 'text/css; charset=utf-8', 'a', etag('a')],
-  [`(res.setHeader('content-type', 'text/plain; Charset="x;y"; format=flowed'), res.send('a'))`, 200, 'text/plain; format=flowed; charset=utf-8', 'a', etag('a')],
+  [
+    `(res.setHeader('content-type', 'text/css; charset=latin1'), res.send('a'))`,
+    200,
+    'text/css; charset=utf-8',
+    'a',
+    etag('a'),
+  ],
+  [
+    `(res.setHeader('content-type', 'text/plain; Charset="x;y"; format=flowed'), res.send('a'))`,
+    200,
+    'text/plain; format=flowed; charset=utf-8',
+    'a',
+    etag('a'),
+  ],
   [`res.send(Buffer.from('b'))`, 200, 'application/octet-stream', 'b', etag('b')],
   [`(res.setHeader('content-type', 'image/png'), res.send(Buffer.from('b')))`, 200, 'image/png', 'b', etag('b')],
   [`res.send({ a: 1 })`, 200, JSON_TYPE, '{"a":1}', etag('{"a":1}')],
@@ -217,7 +271,13 @@ const SENT = [
   [`res.send(undefined)`, 200, undefined, '', undefined],
   [`res.json(null)`, 200, JSON_TYPE, 'null', etag('null')],
   [`res.json(undefined)`, 200, JSON_TYPE, '', undefined],
-  [`(res.setHeader('content-type', 'application/hal+json'), res.json(1))`, 200, 'application/hal+json; charset=utf-8', '1', etag('1')],
+  [
+    `(res.setHeader('content-type', 'application/hal+json'), res.json(1))`,
+    200,
+    'application/hal+json; charset=utf-8',
+    '1',
+    etag('1'),
+  ],
   [`res.status(404).send('no')`, 404, HTML, 'no', etag('no')],
   [`res.status(204).send('dropped')`, 204, undefined, '', etag('dropped')],
   [`res.status(304).json({})`, 304, undefined, '', etag('{}')],
@@ -244,7 +304,10 @@ test('res.send, res.json and res.status', async (t) => {
 test('HEAD has the headers of GET and no body', async (t) => {
   const sandbox = await deploy(t, `module.exports = (req, res) => res.send('hi bob');`);
   const { status, headers, body } = await sandbox.invoke('/', { method: 'HEAD' });
-  assert.deepEqual([status, headers['content-length'], headers.etag, body], [200, '6', 'W/"6-AA8QYtyOBnaPV7c/k/+kpSIuyUY"', '']);
+  assert.deepEqual(
+    [status, headers['content-length'], headers.etag, body],
+    [200, '6', 'W/"6-AA8QYtyOBnaPV7c/k/+kpSIuyUY"', ''],
+  );
 });
 
 test('a matching etag is not turned into a 304', async (t) => {
@@ -254,18 +317,24 @@ test('a matching etag is not turned into a 304', async (t) => {
 });
 
 test('response helpers chain, and work taken off the object', async (t) => {
-  const sandbox = await deploy(t, `module.exports = (req, { status, json }) => { json(status(201) === undefined ? 'no' : 'yes'); };`);
+  const sandbox = await deploy(
+    t,
+    `module.exports = (req, { status, json }) => { json(status(201) === undefined ? 'no' : 'yes'); };`,
+  );
   const response = await sandbox.invoke();
   assert.deepEqual([response.status, response.body], [201, '"yes"']);
 });
 
 test('res.redirect', async (t) => {
-  const sandbox = await deploy(t, `const cases = {
+  const sandbox = await deploy(
+    t,
+    `const cases = {
     plain: (res) => res.redirect('/to'),
     status: (res) => res.redirect(301, 'https://example.com/é'.replace('é', '%C3%A9')),
     bad: (res) => res.redirect(301),
   };
-  module.exports = (req, res) => { cases[req.query.case](res); };`);
+  module.exports = (req, res) => { cases[req.query.case](res); };`,
+  );
   const plain = await sandbox.invoke('/?case=plain');
   assert.deepEqual([plain.status, plain.headers.location, plain.body], [307, '/to', '']);
   const status = await sandbox.invoke('/?case=status');
@@ -290,7 +359,10 @@ test('big bodies pass in both directions', async (t) => {
 
 test('an Expect: 100-continue request is told to go on', async (t) => {
   const sandbox = await deploy(t, `module.exports = (req, res) => res.send(req.body);`);
-  const { req } = sandbox.open('/', { method: 'POST', headers: { expect: '100-continue', 'content-type': 'text/plain' } });
+  const { req } = sandbox.open('/', {
+    method: 'POST',
+    headers: { expect: '100-continue', 'content-type': 'text/plain' },
+  });
   req.flushHeaders();
   await new Promise((resolve) => req.once('continue', resolve));
   req.end('sent after');

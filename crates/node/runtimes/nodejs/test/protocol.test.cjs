@@ -2,6 +2,10 @@
 // The conversation with the host: frames, ids, internal headers, descriptors.
 
 const assert = require('assert/strict');
+const fs = require('fs');
+const http = require('http');
+const os = require('os');
+const path = require('path');
 const { test } = require('node:test');
 const { deploy, responseTo, start, textOf } = require('../testkit/sandbox.cjs');
 
@@ -26,7 +30,9 @@ test('go is answered by handler-loaded, a request by end with its ids', async (t
 
 test('a request sent together with go waits for the function to load', async (t) => {
   const sandbox = await start(t);
-  sandbox.write({ 'a.mjs': 'await new Promise((r) => setTimeout(r, 20)); export default (req, res) => res.end("loaded");' });
+  sandbox.write({
+    'a.mjs': 'await new Promise((r) => setTimeout(r, 20)); export default (req, res) => res.end("loaded");',
+  });
   const [response] = await Promise.all([sandbox.invoke(), sandbox.go({ entry: 'a.mjs' })]);
   assert.equal(response.body, 'loaded');
 });
@@ -101,6 +107,23 @@ test('warm-up requests are answered without end, and leave no trace', async (t) 
   assert.equal(seen.cwd, sandbox.root);
 });
 
+test('a go during the warm-up waits for it', async (t) => {
+  const sandbox = await start(t, { env: { HOME: '/tmp' } });
+  sandbox.write({
+    'a.js': `module.exports = (req, res) => res.json([process.cwd(), process.env.A, process.env.HOME]);`,
+  });
+  let isWarm = false;
+  const warm = sandbox.fetch('/', { headers: WARMUP }).finally(() => (isWarm = true));
+  // Rehearsing happens in a folder of its own; each answer is a chance to look.
+  while (!isWarm && fs.readlinkSync(`/proc/${sandbox.pid}/cwd`) === '/') {
+    sandbox.send('status');
+    await sandbox.frame('status');
+  }
+  sandbox.go({ entry: 'a.js', env: { A: '1' } });
+  assert.equal((await warm).status, 200);
+  assert.deepEqual(JSON.parse((await sandbox.invoke()).body), [sandbox.root, '1', '/tmp']);
+});
+
 test('the warm-up header means nothing after go', async (t) => {
   const sandbox = await deploy(t, 'module.exports = (req, res) => res.end("mine " + Object.keys(req.headers).join());');
   const response = await sandbox.invoke('/', { headers: WARMUP });
@@ -125,7 +148,7 @@ test('go replaces the environment in place', async (t) => {
   const sent = { GREETING: 'new', TZ: 'Asia/Tokyo', EMPTY: '', UNICODE: 'é✓' };
   // A second deployment of the same files, because `deploy` has sent its go without an environment.
   const other = await start(t, { env: { HOME: '/tmp', GREETING: 'old', TZ: 'UTC' }, flags: ['--require', trap()] });
-  other.write({ 'a.js': require('fs').readFileSync(`${sandbox.root}/a.js`) });
+  other.write({ 'a.js': fs.readFileSync(`${sandbox.root}/a.js`) });
   other.go({ entry: 'a.js', env: sent });
 
   const plain = JSON.parse((await sandbox.invoke()).body);
@@ -135,15 +158,20 @@ test('go replaces the environment in place', async (t) => {
   const replaced = JSON.parse((await other.invoke()).body);
   const expected = { HOME: '/tmp', PATH: process.env.PATH, ...sent };
   assert.deepEqual(replaced.env, expected);
-  assert.deepEqual(replaced.child, Object.entries(expected).map(([name, value]) => `${name}=${value}`).sort());
+  assert.deepEqual(
+    replaced.child,
+    Object.entries(expected)
+      .map(([name, value]) => `${name}=${value}`)
+      .sort(),
+  );
   assert.equal(replaced.hour, 9);
   assert.equal(replaced.name, 'Asia/Tokyo');
 });
 
 // A module that pollutes the environment after the launcher has started, as the launcher's own dependencies might.
 function trap() {
-  const file = require('path').join(require('os').tmpdir(), `dockless-trap-${process.pid}.cjs`);
-  require('fs').writeFileSync(file, `process.nextTick(() => { process.env.LEFTOVER = 'x'; });`);
+  const file = path.join(os.tmpdir(), `dockless-trap-${process.pid}.cjs`);
+  fs.writeFileSync(file, `process.nextTick(() => { process.env.LEFTOVER = 'x'; });`);
   return file;
 }
 
@@ -158,7 +186,11 @@ test('the function runs in its root', async (t) => {
 test('frames may arrive in any pieces, unknown types and fields are ignored', async (t) => {
   const sandbox = await start(t);
   sandbox.write({ 'a.js': 'module.exports = (req, res) => res.end("é");' });
-  const go = { type: 'go', from: 'tomorrow', payload: { entry: 'a.js', root: sandbox.root, env: { A: 'é' }, novelty: [1] } };
+  const go = {
+    type: 'go',
+    from: 'tomorrow',
+    payload: { entry: 'a.js', root: sandbox.root, env: { A: 'é' }, novelty: [1] },
+  };
   const bytes = Buffer.from(`{"type":"novelty"}\0{"type":"status"}\0${JSON.stringify(go)}\0{"type":"status"}\0`);
   for (const byte of bytes) sandbox.control.write(Buffer.from([byte]));
   assert.equal((await sandbox.frame('status')).state, 'waiting');
@@ -199,14 +231,17 @@ test('a second go ends the process', async (t) => {
 });
 
 test('the process outlives the control channel', async (t) => {
-  const sandbox = await deploy(t, `
+  const sandbox = await deploy(
+    t,
+    `
     const fs = require('fs');
     module.exports = (req, res) => {
       // Its number must not have become free for files of the user.
       const fd = fs.openSync(__filename, 'r');
       fs.closeSync(fd);
       res.end(String(fd > 4));
-    };`);
+    };`,
+  );
   await sandbox.frame('handler-loaded');
   const closed = new Promise((resolve) => sandbox.control.once('close', resolve));
   sandbox.control.destroy();
@@ -232,7 +267,7 @@ test('children inherit neither the listener nor the control channel', async (t) 
       process.disconnect();`,
   });
   const { spawned, forked } = JSON.parse((await sandbox.invoke()).body);
-  const ours = [3, 4].map((fd) => require('fs').readlinkSync(`/proc/${sandbox.pid}/fd/${fd}`));
+  const ours = [3, 4].map((fd) => fs.readlinkSync(`/proc/${sandbox.pid}/fd/${fd}`));
   assert.match(ours[0], /^socket:/);
   for (const descriptor of ours) {
     assert.ok(!spawned.includes(descriptor), spawned);
@@ -241,7 +276,9 @@ test('children inherit neither the listener nor the control channel', async (t) 
 });
 
 test('user code does not find the control channel by looking around', async (t) => {
-  const sandbox = await deploy(t, `
+  const sandbox = await deploy(
+    t,
+    `
     const path = require('path');
     module.exports = (req, res) => res.json({
       globals: Object.getOwnPropertyNames(globalThis).filter((name) => /dockless|launcher/i.test(name)),
@@ -251,16 +288,27 @@ test('user code does not find the control channel by looking around', async (t) 
       isMain: require.main === module,
       handles: process._getActiveHandles().filter((handle) => handle._handle && handle._handle.fd === 4).length,
       on: Object.getOwnPropertySymbols(req).filter((symbol) => /internal/i.test(symbol.description)),
-    });`);
+    });`,
+  );
   const { body } = await sandbox.invoke();
-  assert.deepEqual(JSON.parse(body), { globals: [], cached: [], children: 0, parent: null, isMain: false, handles: 0, on: [] });
+  assert.deepEqual(JSON.parse(body), {
+    globals: [],
+    cached: [],
+    children: 0,
+    parent: null,
+    isMain: false,
+    handles: 0,
+    on: [],
+  });
 });
 
 test('a connection is kept open and reused', async (t) => {
-  const http = require('http');
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
   t.after(() => agent.destroy());
-  const sandbox = await deploy(t, 'module.exports = (req, res) => { globalThis.s ??= req.socket; res.end(String(s === req.socket)); };');
+  const sandbox = await deploy(
+    t,
+    'module.exports = (req, res) => { globalThis.s ??= req.socket; res.end(String(s === req.socket)); };',
+  );
   for (let i = 0; i < 3; i += 1) {
     const response = await sandbox.invoke('/', { agent });
     assert.equal(response.body, 'true');
@@ -274,7 +322,7 @@ test('headers of 60 KiB and hundreds of them are accepted', async (t) => {
   assert.equal((await sandbox.invoke('/', { headers })).body, '2502');
 });
 
-test('the clock of responses is the host\'s', async (t) => {
+test("the clock of responses is the host's", async (t) => {
   const sandbox = await deploy(t, 'module.exports = (req, res) => res.end();');
   assert.equal((await sandbox.invoke()).headers.date, undefined);
 });

@@ -7,30 +7,79 @@ const { deploy, responseTo } = require('../testkit/sandbox.cjs');
 
 const SERVERS = [
   // [name, source, shape]
-  ['an http.Server that listens', `require('http').createServer((req, res) => res.end('served ' + req.url)).listen(3000);`, 'server'],
-  ['an http.Server that listens later', `setTimeout(() => require('http').createServer((req, res) => res.end('served ' + req.url)).listen(), 10);`, 'server'],
-  ['an http.Server as export', `module.exports = require('http').createServer((req, res) => res.end('served ' + req.url));`, 'server'],
-  ['an http.Server that listens, beside configuration', `exports.config = { maxDuration: 5 }; require('http').createServer((req, res) => res.end('served ' + req.url)).listen(3000);`, 'server'],
-  ['an http.Server that listens, beside other exports', `exports.other = 1; require('http').createServer((req, res) => res.end('served ' + req.url)).listen(3000);`, 'server'],
-  ['an Express-like function', `const http = require('http');
+  [
+    'an http.Server that listens',
+    `require('http').createServer((req, res) => res.end('served ' + req.url)).listen(3000);`,
+    'server',
+  ],
+  [
+    'an http.Server that listens later',
+    `setTimeout(() => require('http').createServer((req, res) => res.end('served ' + req.url)).listen(), 10);`,
+    'server',
+  ],
+  [
+    'an http.Server as export',
+    `module.exports = require('http').createServer((req, res) => res.end('served ' + req.url));`,
+    'server',
+  ],
+  [
+    'an http.Server that listens, beside configuration',
+    `exports.config = { maxDuration: 5 }; require('http').createServer((req, res) => res.end('served ' + req.url)).listen(3000);`,
+    'server',
+  ],
+  [
+    'an http.Server that listens, beside other exports',
+    `exports.other = 1; require('http').createServer((req, res) => res.end('served ' + req.url)).listen(3000);`,
+    'server',
+  ],
+  [
+    'an Express-like function',
+    `const http = require('http');
     const app = (req, res) => { if (res.send !== undefined) throw new Error('helpers'); res.end('served ' + req.url); };
     app.listen = (...args) => http.createServer(app).listen(...args);
-    module.exports = app;`, 'listener'],
-  ['an Express-like function that listens', `const http = require('http');
+    module.exports = app;`,
+    'listener',
+  ],
+  [
+    'an Express-like function that listens',
+    `const http = require('http');
     const app = (req, res) => res.end('served ' + req.url);
     app.listen = (...args) => http.createServer(app).listen(...args);
     app.listen(3000);
-    module.exports = app;`, 'listener'],
-  ['an Express-like function that only listens', `const http = require('http');
+    module.exports = app;`,
+    'listener',
+  ],
+  [
+    'an Express-like function that only listens',
+    `const http = require('http');
     const app = (req, res) => res.end('served ' + req.url);
     app.listen = (...args) => http.createServer(app).listen(...args);
-    app.listen(3000, () => console.log('up'));`, 'server'],
-  ['a Koa-like application', `const http = require('http');
+    app.listen(3000, () => console.log('up'));`,
+    'server',
+  ],
+  [
+    'a Koa-like application',
+    `const http = require('http');
     class App { callback() { return (req, res) => res.end('served ' + req.url); } listen(...args) { return http.createServer(this.callback()).listen(...args); } }
-    module.exports = new App();`, 'server'],
-  ['a Fastify-like application', `const http = require('http');
+    module.exports = new App();`,
+    'server',
+  ],
+  [
+    'a Koa-like application that also listens',
+    `const http = require('http');
+    class App { listen(...args) { return http.createServer((req, res) => res.end('served ' + req.url)).listen(...args); } }
+    const app = new App();
+    app.listen(3000);
+    module.exports = app;`,
+    'server',
+  ],
+  [
+    'a Fastify-like application',
+    `const http = require('http');
     module.exports = { async listen() { await null; const server = http.createServer((req, res) => res.end('served ' + req.url));
-      await new Promise((resolve) => { server.once('listening', resolve); server.listen(3000); }); } };`, 'server'],
+      await new Promise((resolve) => { server.once('listening', resolve); server.listen(3000); }); } };`,
+    'server',
+  ],
 ];
 for (const [name, source, shape] of SERVERS) {
   test(`serves ${name}`, async (t) => {
@@ -43,27 +92,50 @@ for (const [name, source, shape] of SERVERS) {
 }
 
 test('a captured server believes that it listens, and binds nothing', async (t) => {
-  const sandbox = await deploy(t, `
+  const sandbox = await deploy(
+    t,
+    `
     const server = require('http').createServer((req, res) => res.end('ok'));
-    server.listen(8080, '0.0.0.0', () => console.log(JSON.stringify([server.listening, server.address().port])));`);
+    server.listen(8080, '0.0.0.0', () => console.log(JSON.stringify([server.listening, server.address().port])));`,
+  );
   await sandbox.invoke();
   assert.equal(sandbox.stdout, '[true,8080]\n');
   assert.ok(!require('fs').readFileSync(`/proc/${sandbox.pid}/net/tcp`, 'utf8').includes(':1F90 00000000:0000 0A'));
 });
 
-test('only the first server is captured, the next one listens for real', async (t) => {
-  const sandbox = await deploy(t, `
-    const http = require('http');
-    http.createServer((req, res) => http.get({ port: second.address().port }, (inner) => inner.pipe(res))).listen(3000);
-    const second = http.createServer((req, res) => res.end('second')).listen(0, '127.0.0.1');`);
-  assert.equal((await sandbox.invoke()).body, 'second');
+test('an application whose listen fails is reported', async (t) => {
+  const sandbox = await deploy(t, `module.exports = { async listen() { throw new Error('no database'); } };`);
+  assert.equal((await sandbox.frame('unrecoverable-error')).message, 'Error: no database');
 });
 
-test('a server gets no helpers and its listeners\' exceptions are answered', async (t) => {
-  const sandbox = await deploy(t, `require('http').createServer((req, res) => {
+for (const [name, preparation] of [
+  ['', ''],
+  [
+    ', also when listen is instrumented',
+    `const { listen } = http.Server.prototype;
+     http.Server.prototype.listen = function (...args) { return listen.apply(this, args); };`,
+  ],
+]) {
+  test(`only the first server is captured, the next one listens for real${name}`, async (t) => {
+    const sandbox = await deploy(
+      t,
+      `const http = require('http');
+       ${preparation}
+       http.createServer((req, res) => http.get({ port: second.address().port }, (inner) => inner.pipe(res))).listen(3000);
+       const second = http.createServer((req, res) => res.end('second')).listen(0, '127.0.0.1');`,
+    );
+    assert.equal((await sandbox.invoke()).body, 'second');
+  });
+}
+
+test("a server gets no helpers and its listeners' exceptions are answered", async (t) => {
+  const sandbox = await deploy(
+    t,
+    `require('http').createServer((req, res) => {
     if (req.url === '/throw') throw new Error('in listener');
     res.end(typeof res.send + typeof req.body);
-  }).listen();`);
+  }).listen();`,
+  );
   assert.equal((await sandbox.invoke()).body, 'undefinedundefined');
   const failed = await sandbox.invoke('/throw');
   assert.deepEqual([failed.status, failed.end.error], [500, { kind: 'threw', message: 'Error: in listener' }]);
@@ -75,7 +147,10 @@ const UPGRADE = `.on('upgrade', (req, socket, head) => {
   })`;
 for (const [when, source] of [
   ['already loaded', `require('http').createServer((req, res) => res.end('plain'))${UPGRADE}.listen();`],
-  ['still loading', `setTimeout(() => require('http').createServer((req, res) => res.end('plain'))${UPGRADE}.listen(), 20);`],
+  [
+    'still loading',
+    `setTimeout(() => require('http').createServer((req, res) => res.end('plain'))${UPGRADE}.listen(), 20);`,
+  ],
 ]) {
   test(`a server that takes upgrades gets them, ${when}; end comes with the last byte`, async (t) => {
     const sandbox = await deploy(t, source);
@@ -83,13 +158,18 @@ for (const [when, source] of [
     const { req, id } = sandbox.open('/', { headers: { connection: 'upgrade', upgrade: 'echo' } });
     req.end();
     const [socket, head] = await new Promise((resolve, reject) =>
-      req.on('upgrade', (response, ...rest) => resolve(rest)).on('response', reject).on('error', reject));
+      req
+        .on('upgrade', (response, ...rest) => resolve(rest))
+        .on('response', reject)
+        .on('error', reject),
+    );
     let received = String(head);
-    const until = (text) => new Promise((resolve) => {
-      const check = () => received.endsWith(text) && resolve();
-      socket.on('data', check);
-      check();
-    });
+    const until = (text) =>
+      new Promise((resolve) => {
+        const check = () => received.endsWith(text) && resolve();
+        socket.on('data', check);
+        check();
+      });
     socket.on('data', (chunk) => (received += chunk));
     await until('}');
     assert.ok(!received.includes('x-dockless-internal'));
@@ -104,11 +184,15 @@ for (const [when, source] of [
 }
 
 test('AWS-style handlers get an API Gateway event', async (t) => {
-  const sandbox = await deploy(t, `exports.run = async (event, context) => ({
+  const sandbox = await deploy(
+    t,
+    `exports.run = async (event, context) => ({
     statusCode: 201,
     headers: { 'content-type': 'application/json', 'set-cookie': ['a=1', 'b=2'], 'content-length': 3, connection: 'close' },
     body: JSON.stringify({ event, id: context.awsRequestId, left: context.getRemainingTimeInMillis() }),
-  });`, { awsHandler: 'run' });
+  });`,
+    { awsHandler: 'run' },
+  );
   assert.equal((await sandbox.frame('handler-loaded')).shape, 'aws');
   const response = await sandbox.invoke('/p/a%20th?a=1&b=2&b=3', {
     method: 'POST',
@@ -139,13 +223,30 @@ const AWS = [
   ['by promise', `async () => ({ statusCode: 202, body: 'p' })`, 202, 'p'],
   ['by context.succeed', `(event, context) => { context.succeed({ body: 's' }); }`, 200, 's'],
   ['in base64', `async () => ({ body: Buffer.from('bin').toString('base64'), isBase64Encoded: true })`, 200, 'bin'],
-  ['in base64, as in 2019', `async () => ({ body: Buffer.from('bin').toString('base64'), encoding: 'base64' })`, 200, 'bin'],
+  [
+    'in base64, as in 2019',
+    `async () => ({ body: Buffer.from('bin').toString('base64'), encoding: 'base64' })`,
+    200,
+    'bin',
+  ],
   ['with an empty object', `async () => ({})`, 200, ''],
   ['with multiValueHeaders', `async () => ({ multiValueHeaders: { 'x-a': ['1'] }, body: 'm' })`, 200, 'm'],
   ['with an exception', `() => { throw new Error('t'); }`, 500, '', { kind: 'threw', message: 'Error: t' }],
   ['with a rejection', `async () => { throw new Error('r'); }`, 500, '', { kind: 'rejected', message: 'Error: r' }],
-  ['with an error for the callback', `(event, context, callback) => callback(new Error('c'))`, 500, '', { kind: 'rejected', message: 'Error: c' }],
-  ['with nothing', `async () => {}`, 500, '', { kind: 'rejected', message: 'TypeError: the handler answered no object with statusCode, headers and body' }],
+  [
+    'with an error for the callback',
+    `(event, context, callback) => callback(new Error('c'))`,
+    500,
+    '',
+    { kind: 'rejected', message: 'Error: c' },
+  ],
+  [
+    'with nothing',
+    `async () => {}`,
+    500,
+    '',
+    { kind: 'rejected', message: 'TypeError: the handler answered no object with statusCode, headers and body' },
+  ],
 ];
 test('AWS-style handlers answer in many ways', async (t) => {
   const sandbox = await deploy(
@@ -163,7 +264,9 @@ test('AWS-style handlers answer in many ways', async (t) => {
 const WAIT_UNTIL = `const context = () => globalThis[Symbol.for('@vercel/request-context')].get();`;
 
 test('end waits for the promises given to waitUntil, also for later ones', async (t) => {
-  const sandbox = await deploy(t, `${WAIT_UNTIL}
+  const sandbox = await deploy(
+    t,
+    `${WAIT_UNTIL}
     const signal = () => new Promise((resolve) => process.once('SIGUSR2', resolve));
     module.exports = (req, res) => {
       context().waitUntil(signal().then(() => {
@@ -171,7 +274,8 @@ test('end waits for the promises given to waitUntil, also for later ones', async
         context().waitUntil(signal().then(() => console.log('second')));
       }));
       res.end('early');
-    };`);
+    };`,
+  );
   const response = await sandbox.fetch();
   assert.equal(response.body, 'early');
   const busy = { state: 'busy', ...response.id };
@@ -190,7 +294,10 @@ test('end waits for the promises given to waitUntil, also for later ones', async
 });
 
 test('a promise that is rejected is told to the log and fails nothing', async (t) => {
-  const sandbox = await deploy(t, `${WAIT_UNTIL} module.exports = (req, res) => { context().waitUntil(Promise.reject(new Error('background'))); res.end('fine'); };`);
+  const sandbox = await deploy(
+    t,
+    `${WAIT_UNTIL} module.exports = (req, res) => { context().waitUntil(Promise.reject(new Error('background'))); res.end('fine'); };`,
+  );
   const response = await sandbox.invoke();
   assert.equal(response.body, 'fine');
   assert.equal(response.end.error, undefined);
@@ -198,18 +305,25 @@ test('a promise that is rejected is told to the log and fails nothing', async (t
 });
 
 test('promises are waited for as long as go allows', async (t) => {
-  const sandbox = await deploy(t, `${WAIT_UNTIL} module.exports = (req, res) => { context().waitUntil(new Promise(() => {})); res.end(); };`, { waitUntilMs: 30 });
+  const sandbox = await deploy(
+    t,
+    `${WAIT_UNTIL} module.exports = (req, res) => { context().waitUntil(new Promise(() => {})); res.end(); };`,
+    { waitUntilMs: 30 },
+  );
   await sandbox.invoke();
   await sandbox.until(() => sandbox.stderr.includes('waitUntil: 1 still pending 30 ms after the response'));
   await sandbox.invoke();
 });
 
 test('a client that leaves does not cut the promises short', async (t) => {
-  const sandbox = await deploy(t, `${WAIT_UNTIL} module.exports = (req, res) => {
+  const sandbox = await deploy(
+    t,
+    `${WAIT_UNTIL} module.exports = (req, res) => {
     context().waitUntil(new Promise((resolve) => process.once('SIGUSR2', resolve)));
     res.on('close', () => console.log('left'));
     res.write('begun');
-  };`);
+  };`,
+  );
   const { req, id } = sandbox.open();
   req.end();
   (await responseTo(req)).on('error', () => {});
@@ -222,7 +336,10 @@ test('a client that leaves does not cut the promises short', async (t) => {
 });
 
 test('outside of a request there is no context', async (t) => {
-  const sandbox = await deploy(t, `${WAIT_UNTIL} const outside = typeof context(); module.exports = (req, res) => { res.end(outside + ' ' + Object.keys(globalThis).length + ' ' + typeof context()); };`);
+  const sandbox = await deploy(
+    t,
+    `${WAIT_UNTIL} const outside = typeof context(); module.exports = (req, res) => { res.end(outside + ' ' + Object.keys(globalThis).length + ' ' + typeof context()); };`,
+  );
   await sandbox.frame('handler-loaded');
   assert.match((await sandbox.invoke()).body, /^undefined \d+ object$/);
 });

@@ -9,9 +9,12 @@ const { bytesOf, deploy, responseTo } = require('../testkit/sandbox.cjs');
 const web = (source) => ({ 'api/index.mjs': source });
 
 test('named methods', async (t) => {
-  const sandbox = await deploy(t, web(`
+  const sandbox = await deploy(
+    t,
+    web(`
     export const GET = (request) => new Response('got', { headers: { 'x-a': '1' } });
-    export async function POST(request) { return Response.json(await request.json(), { status: 201, statusText: 'Made' }); }`));
+    export async function POST(request) { return Response.json(await request.json(), { status: 201, statusText: 'Made' }); }`),
+  );
   assert.equal((await sandbox.frame('handler-loaded')).shape, 'web');
   const got = await sandbox.invoke();
   assert.deepEqual([got.status, got.body, got.headers['x-a'], got.headers['content-length']], [200, 'got', '1', '3']);
@@ -20,12 +23,18 @@ test('named methods', async (t) => {
   const head = await sandbox.invoke('/', { method: 'HEAD' });
   assert.deepEqual([head.status, head.body, head.headers['x-a']], [200, '', '1']);
   const missing = await sandbox.invoke('/', { method: 'DELETE', body: 'x' });
-  assert.deepEqual([missing.status, missing.body, missing.headers.allow, missing.end.error], [405, '', 'GET, POST, HEAD', undefined]);
+  assert.deepEqual(
+    [missing.status, missing.body, missing.headers.allow, missing.end.error],
+    [405, '', 'GET, POST, HEAD', undefined],
+  );
 });
 
 const SHAPES = [
   ['fetch as a named export', `export const fetch = (request) => new Response('fetch ' + request.method);`],
-  ['an application object', `class App { #name = 'fetch '; fetch(request) { return new Response(this.#name + request.method); } } export default new App();`],
+  [
+    'an application object',
+    `class App { #name = 'fetch '; fetch(request) { return new Response(this.#name + request.method); } } export default new App();`,
+  ],
   ['a CommonJS export', null, `exports.fetch = async (request) => new Response('fetch ' + request.method);`],
 ];
 for (const [name, esm, cjs] of SHAPES) {
@@ -39,16 +48,27 @@ for (const [name, esm, cjs] of SHAPES) {
 }
 
 test('a named method goes before fetch', async (t) => {
-  const sandbox = await deploy(t, web(`export const fetch = () => new Response('fetch'); export const GET = () => new Response('GET');`));
+  const sandbox = await deploy(
+    t,
+    web(`export const fetch = () => new Response('fetch'); export const GET = () => new Response('GET');`),
+  );
   assert.equal((await sandbox.invoke('/', { method: 'POST' })).body, 'fetch');
   assert.equal((await sandbox.invoke()).body, 'GET');
 });
 
 test('the Request has the URL, headers and method of the client', async (t) => {
-  const sandbox = await deploy(t, web(`export const fetch = (request) => Response.json({
-    url: request.url, method: request.method, headers: [...request.headers], body: request.body === null });`));
-  const seen = async (target, headers, options) => JSON.parse((await sandbox.invoke(target, { headers, ...options })).body);
-  const forwarded = await seen('/p%20a/?q=%C3%A9', { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'shop.example.com', cookie: ['a=1', 'b=2'] });
+  const sandbox = await deploy(
+    t,
+    web(`export const fetch = (request) => Response.json({
+    url: request.url, method: request.method, headers: [...request.headers], body: request.body === null });`),
+  );
+  const seen = async (target, headers, options) =>
+    JSON.parse((await sandbox.invoke(target, { headers, ...options })).body);
+  const forwarded = await seen('/p%20a/?q=%C3%A9', {
+    'x-forwarded-proto': 'https',
+    'x-forwarded-host': 'shop.example.com',
+    cookie: ['a=1', 'b=2'],
+  });
   assert.equal(forwarded.url, 'https://shop.example.com/p%20a/?q=%C3%A9');
   assert.equal(forwarded.body, true);
   const headers = Object.fromEntries(forwarded.headers);
@@ -61,20 +81,29 @@ test('the Request has the URL, headers and method of the client', async (t) => {
 });
 
 test('cookies are set one by one', async (t) => {
-  const sandbox = await deploy(t, web(`export function GET() {
+  const sandbox = await deploy(
+    t,
+    web(`export function GET() {
     const headers = new Headers({ 'x-b': '1' });
     headers.append('set-cookie', 'a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT'); headers.append('set-cookie', 'b=2'); headers.append('x-b', '2');
     return new Response(null, { headers });
-  }`));
+  }`),
+  );
   const { headers, body } = await sandbox.invoke();
-  assert.deepEqual([headers['set-cookie'], headers['x-b'], body], [['a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT', 'b=2'], '1, 2', '']);
+  assert.deepEqual(
+    [headers['set-cookie'], headers['x-b'], body],
+    [['a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT', 'b=2'], '1, 2', ''],
+  );
 });
 
 test('bodies stream both ways, chunk by chunk', async (t) => {
-  const sandbox = await deploy(t, web(`export const POST = (request) => new Response(request.body.pipeThrough(new TextDecoderStream()).pipeThrough(new TransformStream({
+  const sandbox = await deploy(
+    t,
+    web(`export const POST = (request) => new Response(request.body.pipeThrough(new TextDecoderStream()).pipeThrough(new TransformStream({
     start(controller) { controller.enqueue(new TextEncoder().encode('ready')); },
     transform(text, controller) { controller.enqueue(new TextEncoder().encode(text.toUpperCase())); },
-  })));`));
+  })));`),
+  );
   const { req } = sandbox.open('/', { method: 'POST' });
   req.flushHeaders();
   const chunks = (await responseTo(req)).setEncoding('utf8')[Symbol.asyncIterator]();
@@ -89,8 +118,11 @@ test('bodies stream both ways, chunk by chunk', async (t) => {
 });
 
 test('the head of a response leaves before its first chunk', async (t) => {
-  const sandbox = await deploy(t, web(`export const GET = () => new Response(new ReadableStream({
-    async pull(controller) { await new Promise((resolve) => process.once('SIGUSR2', resolve)); controller.enqueue(Buffer.from('late')); controller.close(); } }));`));
+  const sandbox = await deploy(
+    t,
+    web(`export const GET = () => new Response(new ReadableStream({
+    async pull(controller) { await new Promise((resolve) => process.once('SIGUSR2', resolve)); controller.enqueue(Buffer.from('late')); controller.close(); } }));`),
+  );
   const { req } = sandbox.open();
   req.end();
   const response = await responseTo(req);
@@ -100,7 +132,12 @@ test('the head of a response leaves before its first chunk', async (t) => {
 });
 
 test('big bodies pass in both directions', async (t) => {
-  const sandbox = await deploy(t, web(`export const POST = async (request) => new Response(request.headers.get('x-whole') ? await request.arrayBuffer() : request.body);`));
+  const sandbox = await deploy(
+    t,
+    web(
+      `export const POST = async (request) => new Response(request.headers.get('x-whole') ? await request.arrayBuffer() : request.body);`,
+    ),
+  );
   const body = crypto.randomBytes(5 * 1024 * 1024);
   for (const headers of [{}, { 'x-whole': '1' }]) {
     const { req } = sandbox.open('/', { method: 'POST', headers });
@@ -110,14 +147,17 @@ test('big bodies pass in both directions', async (t) => {
 });
 
 test('a response to a slow client is held back, and cancelled when the client leaves', async (t) => {
-  const sandbox = await deploy(t, web(`export const GET = (request) => {
+  const sandbox = await deploy(
+    t,
+    web(`export const GET = (request) => {
     let pulled = 0;
     request.signal.addEventListener('abort', () => console.log('aborted'));
     return new Response(new ReadableStream({
       pull(controller) { pulled += 1; controller.enqueue(new Uint8Array(64 * 1024)); if (pulled === 10_000) console.log('endless'); },
       cancel() { console.log('cancelled'); },
     }));
-  };`));
+  };`),
+  );
   const { req, id } = sandbox.open();
   req.end();
   const response = await responseTo(req);
@@ -132,10 +172,13 @@ test('a response to a slow client is held back, and cancelled when the client le
 });
 
 test('a client that leaves during its upload makes reading the body fail', async (t) => {
-  const sandbox = await deploy(t, web(`export const POST = async (request) => {
+  const sandbox = await deploy(
+    t,
+    web(`export const POST = async (request) => {
     try { for await (const chunk of request.body) console.log('chunk'); } catch (error) { console.log('failed'); }
     return new Response('to nobody');
-  };`));
+  };`),
+  );
   const { req } = sandbox.open('/', { method: 'POST' });
   req.on('error', () => {});
   req.write('half');
@@ -147,10 +190,13 @@ test('a client that leaves during its upload makes reading the body fail', async
 });
 
 test('waitUntil is the second argument', async (t) => {
-  const sandbox = await deploy(t, web(`export const GET = (request, { waitUntil }) => {
+  const sandbox = await deploy(
+    t,
+    web(`export const GET = (request, { waitUntil }) => {
     waitUntil(new Promise((resolve) => setTimeout(resolve, 5)).then(() => console.log('settled')));
     return new Response('early');
-  };`));
+  };`),
+  );
   await sandbox.invoke();
   await sandbox.until(() => sandbox.stdout === 'settled\n');
 });
@@ -158,22 +204,36 @@ test('waitUntil is the second argument', async (t) => {
 const FAILING = [
   ['throws', `() => { throw new Error('t'); }`, { kind: 'threw', message: 'Error: t' }],
   ['rejects', `async () => { throw new Error('r'); }`, { kind: 'rejected', message: 'Error: r' }],
-  ['answers nothing', `() => {}`, { kind: 'rejected', message: 'TypeError: the handler answered undefined instead of a Response' }],
-  ['answers a text', `() => 'text'`, { kind: 'rejected', message: 'TypeError: the handler answered a string instead of a Response' }],
+  [
+    'answers nothing',
+    `() => {}`,
+    { kind: 'rejected', message: 'TypeError: the handler answered undefined instead of a Response' },
+  ],
+  [
+    'answers a text',
+    `() => 'text'`,
+    { kind: 'rejected', message: 'TypeError: the handler answered a string instead of a Response' },
+  ],
 ];
 for (const [name, source, error] of FAILING) {
   test(`a handler that ${name}`, async (t) => {
     const sandbox = await deploy(t, web(`export const GET = ${source};`));
     const response = await sandbox.invoke();
-    assert.deepEqual([response.status, response.headers['x-dockless-internal-error'], response.body], [500, 'FUNCTION_FAILED', '']);
+    assert.deepEqual(
+      [response.status, response.headers['x-dockless-internal-error'], response.body],
+      [500, 'FUNCTION_FAILED', ''],
+    );
     assert.deepEqual(response.end, { context: response.id, error });
     assert.ok(sandbox.stderr.length > 0);
   });
 }
 
 test('a body that fails cuts the connection', async (t) => {
-  const sandbox = await deploy(t, web(`let n = 0; export const GET = () => new Response(new ReadableStream({
-    async pull(controller) { await new Promise((resolve) => setImmediate(resolve)); if (n++ < 3) controller.enqueue(Buffer.from('x')); else controller.error(new Error('midway')); } }));`));
+  const sandbox = await deploy(
+    t,
+    web(`let n = 0; export const GET = () => new Response(new ReadableStream({
+    async pull(controller) { await new Promise((resolve) => setImmediate(resolve)); if (n++ < 3) controller.enqueue(Buffer.from('x')); else controller.error(new Error('midway')); } }));`),
+  );
   const { req, id } = sandbox.open();
   req.end();
   await assert.rejects(bytesOf(await responseTo(req)), { code: 'ECONNRESET' });
@@ -181,8 +241,11 @@ test('a body that fails cuts the connection', async (t) => {
 });
 
 test('foreign Response classes with Node streams are understood', async (t) => {
-  const sandbox = await deploy(t, web(`import { Readable } from 'stream';
-    export const GET = () => ({ status: 203, headers: new Map([['x-a', '1']]), body: Readable.from(['a', Buffer.from('b')]) });`));
+  const sandbox = await deploy(
+    t,
+    web(`import { Readable } from 'stream';
+    export const GET = () => ({ status: 203, headers: new Map([['x-a', '1']]), body: Readable.from(['a', Buffer.from('b')]) });`),
+  );
   const response = await sandbox.invoke();
   assert.deepEqual([response.status, response.headers['x-a'], response.body], [203, '1', 'ab']);
 });

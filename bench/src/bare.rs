@@ -1,0 +1,82 @@
+//! The peer without any isolation: the same handler over HTTP as a plain process with an empty environment.
+
+use crate::child::Running;
+use crate::http::{self, Answer, Request};
+use crate::wait;
+use anyhow::Context as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Pause between two attempts to connect to a server that boots. Costs the peer a quarter of it on average.
+const PAUSE: Duration = Duration::from_micros(500);
+/// Longest boot.
+const BOOT: Duration = Duration::from_secs(30);
+/// For its end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How to start it.
+#[derive(Debug)]
+pub(crate) struct Bare {
+    /// The interpreter itself: version managers put scripts in its place.
+    node: PathBuf,
+}
+
+impl Bare {
+    /// Finds the interpreter.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn find() -> anyhow::Result<Self> {
+        let kept = ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        let output = Command::new("node").args(["-p", "process.execPath"]).env_clear().envs(kept).output();
+        let output = output.context("cannot run node")?;
+        anyhow::ensure!(output.status.success(), "node does not answer");
+        Ok(Self { node: PathBuf::from(String::from_utf8(output.stdout)?.trim()) })
+    }
+
+    /// From the wish for a process to the first byte.
+    ///
+    /// # Errors
+    /// It does not answer as it should.
+    pub(crate) fn sample(&self) -> anyhow::Result<Duration> {
+        let port = free_port()?;
+        let mut command = Command::new(&self.node);
+        command.arg(crate::root().join("bench/peer/server.js")).env_clear().env("PORT", port.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let began = Instant::now();
+        let _running = Running::start(&mut command, GRACE)?;
+        let answer = first_answer(port, PAUSE)?;
+        Ok(answer.first_byte - began)
+    }
+}
+
+/// Asks a booting server on the loopback until it answers the date.
+///
+/// # Errors
+/// It does not within half a minute, or answers something else.
+pub(crate) fn first_answer(port: u16, pause: Duration) -> anyhow::Result<Answer> {
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let answer =
+        wait::until("the first answer", BOOT, pause, || Ok(http::exchange(server, Request::get("peer", "/")).ok()))?;
+    let answer = answer.ok()?;
+    expect_date(&answer.body)?;
+    Ok(answer)
+}
+
+/// # Errors
+/// The body is not what the handler answers.
+pub(crate) fn expect_date(body: &[u8]) -> anyhow::Result<()> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    anyhow::ensure!(text.starts_with("\"20") && text.ends_with("Z\""), "not the handler's answer: {text:?}");
+    Ok(())
+}
+
+/// A port nobody listens on now.
+///
+/// # Errors
+/// Out of ports.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}

@@ -1,0 +1,105 @@
+//! The table, and the same as JSON.
+
+use crate::machine::Machine;
+use crate::promise::Verdict;
+use crate::rounds::Measured;
+use crate::sample::Row;
+use anyhow::Context as _;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Rows in the order of the table, and what they are.
+const ROWS: [(&str, &str); 13] = [
+    ("docker", "docker run -d -p, first byte"),
+    ("bare", "bare node, first byte"),
+    ("cold-shelf", "cold function, shelf hit, first byte"),
+    ("cold-shelf-boot", "  of which the start, by the server"),
+    ("refill", "  until the shelf is full again"),
+    ("cold-miss", "cold function, shelf miss, first byte"),
+    ("cold-miss-boot", "  of which the start, by the server"),
+    ("frozen", "frozen instance, first byte"),
+    ("frozen-thaw", "  of which the thaw, by the server"),
+    ("warm", "warm instance, first byte"),
+    ("warm-idle", "  the same after 30 ms without requests"),
+    ("density", "frozen, 200 from the shelf, PSS each"),
+    ("density-new", "frozen, 200 from nothing, PSS each"),
+];
+
+/// `bench/out/last.json`
+#[derive(Serialize)]
+struct Report<'a> {
+    machine: &'a Machine,
+    rows: BTreeMap<&'static str, Figures<'a>>,
+    promises: &'a [Verdict],
+}
+
+#[derive(Serialize)]
+struct Figures<'a> {
+    min: Option<f64>,
+    median: Option<f64>,
+    mean: Option<f64>,
+    p95: Option<f64>,
+    n: usize,
+    lost: usize,
+    #[serde(flatten)]
+    row: &'a Row,
+}
+
+impl<'a> Figures<'a> {
+    fn of(row: &'a Row) -> Self {
+        Self {
+            min: row.percentile(0),
+            median: row.median(),
+            mean: row.mean(),
+            p95: row.percentile(95),
+            n: row.samples.len(),
+            lost: row.lost(),
+            row,
+        }
+    }
+}
+
+/// Prints both tables.
+///
+/// # Errors
+/// Nobody reads.
+pub(crate) fn print(out: &mut impl Write, measured: &Measured, verdicts: &[Verdict]) -> io::Result<()> {
+    let Machine { processor, cores, kernel, memory_mib, docker, binary, noisy, took_seconds, .. } = &measured.machine;
+    writeln!(out, "\n{processor}, {cores} cores, {memory_mib} MiB, Linux {kernel}")?;
+    writeln!(out, "Docker {}", docker.as_deref().unwrap_or("was not started"))?;
+    writeln!(out, "{binary}; {took_seconds} s, {noisy} samples on a busy machine\n")?;
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+    let head = ["min", "median", "mean", "p95"].map(|name| format!("{name:>9}")).join(" ");
+    writeln!(out, "{:<39} {head}      {:>4} {:>6}", "", "n", "errors")?;
+    for (name, what) in ROWS {
+        let Some(row) = measured.rows.get(name) else { continue };
+        let Figures { min, median, mean, p95, n, lost, .. } = Figures::of(row);
+        let values = [min, median, mean, p95].map(|value| format!("{:>9}", number(value))).join(" ");
+        writeln!(out, "{what:<39} {values} {:<4} {n:>4} {lost:>6}", row.unit)?;
+        for (error, count) in &row.errors {
+            writeln!(out, "    {count} × {error}")?;
+        }
+    }
+    writeln!(out)?;
+    for Verdict { bench, promise, line, value, kept, reason } in verdicts {
+        let word = if *kept { "kept  " } else { "MISSED" };
+        let reason = reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        writeln!(out, "{word} {:>9}  {promise}: {line} [{bench}]{reason}", number(*value))?;
+    }
+    writeln!(out)
+}
+
+/// Writes the report, the folder included.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn write(file: &Path, measured: &Measured, verdicts: &[Verdict]) -> anyhow::Result<()> {
+    let rows = measured.rows.iter().map(|(name, row)| (*name, Figures::of(row))).collect();
+    let report = Report { machine: &measured.machine, rows, promises: verdicts };
+    let folder = file.parent().context("a report is in a folder")?;
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(file, serde_json::to_vec_pretty(&report)?)
+        .with_context(|| format!("cannot write {}", file.display()))
+}

@@ -1,0 +1,201 @@
+//! The order of the measurement.
+
+use crate::bare::Bare;
+use crate::density::{self, Group};
+use crate::docker::Docker;
+use crate::machine::Machine;
+use crate::platform::{Platform, Site};
+use crate::sample::{Row, Rows};
+use crate::start::{Start, Told};
+use crate::stop;
+use anyhow::{Context as _, bail};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Prewarmed sandboxes of the platform with a shelf: its default.
+const SHELF: usize = 4;
+/// So many failures of one row, and there is nothing to measure.
+const HOPELESS: usize = 10;
+/// An instance that runs but has had nothing to do for so long: within the platform's grace of 50 ms.
+const IDLE: Duration = Duration::from_millis(30);
+const HANDLER: &[u8] = include_bytes!("../peer/date.js");
+
+/// What to measure.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) rounds: u16,
+    /// Rows of the table.
+    pub(crate) wanted: &'a BTreeSet<String>,
+    pub(crate) binary: &'a Path,
+    pub(crate) folder: &'a Path,
+    pub(crate) docker: bool,
+}
+
+/// What was measured.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) machine: Machine,
+    pub(crate) rows: Rows,
+}
+
+/// A deployment that is put to sleep before each sample, and where.
+struct Cold<'a> {
+    row: &'static str,
+    /// Row of what the server says the start took.
+    part: &'static str,
+    platform: &'a Platform,
+    site: Site,
+    expected: Start,
+}
+
+/// Starts the peers and the platform, measures, stops them.
+///
+/// # Errors
+/// Something cannot be started, a row fails again and again, or Ctrl-C.
+pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
+    let wants = |row: &str| plan.wanted.contains(row);
+    let docker = if wants("docker") && plan.docker {
+        crate::say("starting a Docker daemon");
+        Some(Docker::start(&plan.folder.join("docker"))?)
+    } else {
+        None
+    };
+    let bare = if wants("bare") { Some(Bare::find()?) } else { None };
+    crate::say("starting the platform");
+    let shelf = Platform::start(plan.binary, &plan.folder.join("shelf"), SHELF)?;
+    let miss = if wants("cold-miss") || wants("density") {
+        Some(Platform::start(plan.binary, &plan.folder.join("miss"), 0)?)
+    } else {
+        None
+    };
+
+    let mut machine = Machine::look(plan.binary, docker.as_ref().map(Docker::description));
+    let mut rows = Rows::new();
+    let files = [("api/date.js".to_owned(), HANDLER.to_vec())];
+    let mut cold = Vec::new();
+    if wants("cold-shelf") {
+        let site = shelf.deploy("bench-shelf", &files)?;
+        cold.push(Cold { row: "cold-shelf", part: "cold-shelf-boot", platform: &shelf, site, expected: Start::Shelf });
+    }
+    if let Some(platform) = miss.as_ref().filter(|_| wants("cold-miss")) {
+        let site = platform.deploy("bench-miss", &files)?;
+        cold.push(Cold { row: "cold-miss", part: "cold-miss-boot", platform, site, expected: Start::New });
+    }
+    let frozen = if wants("frozen") { Some(shelf.deploy("bench-frozen", &files)?) } else { None };
+
+    let timed = plan.wanted.iter().any(|row| row != "density");
+    // Round 0 fills the page cache and counts for nothing.
+    for round in 0..=if timed { plan.rounds } else { 0 } {
+        if timed && round % 10 == 0 {
+            crate::say(&format!("round {round} of {}", plan.rounds));
+        }
+        if round == 1 {
+            rows.clear();
+            machine.noisy = 0;
+        }
+        if let Some(docker) = &docker {
+            machine.quiet()?;
+            keep(&mut rows, "docker", docker.sample())?;
+        }
+        if let Some(bare) = &bare {
+            machine.quiet()?;
+            keep(&mut rows, "bare", bare.sample())?;
+        }
+        for cold in &cold {
+            cold.round(&mut rows, &mut machine)?;
+        }
+        if let Some(site) = &frozen {
+            frozen_and_warm(&shelf, site, round == 0, &mut rows, &mut machine)?;
+        }
+    }
+    if !timed {
+        rows.clear();
+    }
+    if wants("density") {
+        crate::say("200 frozen instances from the shelf");
+        rows.insert("density", density::measure(&shelf, HANDLER, Start::Shelf)?);
+        if let Some(miss) = &miss {
+            crate::say("200 frozen instances from nothing");
+            rows.insert("density-new", density::measure(miss, HANDLER, Start::New)?);
+        }
+    }
+    crate::say("stopping");
+    Ok(Measured { machine, rows })
+}
+
+impl Cold<'_> {
+    /// No instance, a full shelf, one request; then how long the shelf takes to be full again.
+    fn round(&self, rows: &mut Rows, machine: &mut Machine) -> anyhow::Result<()> {
+        self.platform.put_to_sleep(&self.site)?;
+        self.platform.shelf_is_full()?;
+        machine.quiet()?;
+        self.platform.expect_none(&self.site)?;
+        let sample = self.platform.request(&self.site, "/api/date");
+        let answered = Instant::now();
+        keep_told(rows, self.row, Some(self.part), self.expected, sample)?;
+        if self.expected == Start::Shelf {
+            let full = self.platform.shelf_is_full();
+            keep(rows, "refill", full.map(|()| answered.elapsed()))?;
+        }
+        Ok(())
+    }
+}
+
+/// A request to a frozen instance, then two to the same while it still runs: at once, and after some idling.
+fn frozen_and_warm(
+    platform: &Platform,
+    site: &Site,
+    first: bool,
+    rows: &mut Rows,
+    machine: &mut Machine,
+) -> anyhow::Result<()> {
+    if first {
+        platform.request(site, "/api/date")?;
+    }
+    let instances = platform.all_frozen(site, 1)?;
+    let pid = instances.first().and_then(|instance| instance.pid).context("ps shows no process")?;
+    machine.quiet()?;
+    Group::of(pid)?.expect_frozen()?;
+    let thawed = platform.request(site, "/api/date");
+    let warm = platform.request(site, "/api/date");
+    std::thread::sleep(IDLE);
+    let idle = platform.request(site, "/api/date");
+    keep_told(rows, "frozen", Some("frozen-thaw"), Start::Thaw, thawed)?;
+    keep_told(rows, "warm", None, Start::Warm, warm)?;
+    keep_told(rows, "warm-idle", None, Start::Warm, idle)
+}
+
+/// Writes down an answer that came about as expected, and beside it what the server says its start took.
+fn keep_told(
+    rows: &mut Rows,
+    name: &'static str,
+    part: Option<&'static str>,
+    expected: Start,
+    answer: anyhow::Result<(Duration, Told)>,
+) -> anyhow::Result<()> {
+    let answer = answer.and_then(|(took, told)| {
+        anyhow::ensure!(told.start == expected, "the answer came from {:?}, not {expected:?}", told.start);
+        Ok((took, told.took_ms))
+    });
+    if let (Some(part), Ok((_, part_ms))) = (part, &answer) {
+        keep(rows, part, Duration::try_from_secs_f64(part_ms / 1000.0).map_err(Into::into))?;
+    }
+    keep(rows, name, answer.map(|(took, _)| took))
+}
+
+/// Writes down a sample, or why it is none.
+fn keep(rows: &mut Rows, name: &'static str, sample: anyhow::Result<Duration>) -> anyhow::Result<()> {
+    let row = rows.entry(name).or_insert_with(|| Row { unit: "ms", ..Row::default() });
+    match sample {
+        Ok(took) => row.samples.push(took.as_secs_f64() * 1000.0),
+        Err(error) => {
+            stop::check()?;
+            row.error(format!("{error:#}"));
+            if row.lost() >= HOPELESS {
+                bail!("{name}: {} samples failed, the last one: {error:#}", row.lost());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,3 +1,0 @@
-export function GET(request) {
-  return new Response(`${request.method} ${new URL(request.url).pathname}`);
-}
