@@ -76,6 +76,7 @@ fn of_control(error: Error) -> (StatusCode, ErrorDetail) {
     let detail = |code: &str, message: String| ErrorDetail { code: code.to_owned(), message, ..ErrorDetail::default() };
     match error {
         Error::NotFound(what) => (StatusCode::NOT_FOUND, detail("not_found", format!("The {what} was not found."))),
+        Error::Busy(why) => (StatusCode::CONFLICT, detail("conflict", format!("Not now: {why}."))),
         Error::Forbidden(why) => (StatusCode::FORBIDDEN, detail("forbidden", format!("Not allowed: {why}."))),
         Error::Invalid(invalid) => (
             StatusCode::BAD_REQUEST,

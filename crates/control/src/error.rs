@@ -14,6 +14,9 @@ pub enum Error {
     /// The account may not do this.
     #[error("not allowed: {0}")]
     Forbidden(&'static str),
+    /// Something else has to end first.
+    #[error("{0}")]
+    Busy(&'static str),
     /// The request is wrong.
     #[error("{}", .0.message)]
     Invalid(Invalid),

@@ -42,5 +42,5 @@ pub use error::{Error, Invalid};
 pub use event::{EventQuery, Followed};
 pub use feed::Change;
 pub use host::Hosted;
-pub use platform::{BuildFailure, BuildJob, LogQuery, LogStream, Platform, Running, Trouble};
+pub use platform::{BuildFailure, BuildJob, LogQuery, LogStream, Platform, Running, Trouble, UpgradeFailure};
 pub use upload::Upload;

@@ -34,7 +34,18 @@ pub trait Platform: Send + Sync + 'static {
     fn runtimes(&self) -> Vec<RuntimeStatus>;
 
     /// Hands over to a new server; returns once that answers requests.
-    fn upgrade(&self) -> BoxFuture<'_, Result<(), Trouble>>;
+    fn upgrade(&self) -> BoxFuture<'_, Result<(), UpgradeFailure>>;
+}
+
+/// Why this server goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeFailure {
+    /// An earlier hand-over has not ended.
+    #[error("a hand-over is going on already")]
+    GoingOn,
+    /// The new server did not come up.
+    #[error("the new server did not come up")]
+    Failed(#[source] Trouble),
 }
 
 /// Lines of a runtime log, oldest first.

@@ -1,6 +1,6 @@
 //! The platform itself.
 
-use crate::{Caller, Control, Error};
+use crate::{Caller, Control, Error, UpgradeFailure};
 use dockless_wire::{Status, Upgraded};
 
 impl Control {
@@ -29,7 +29,12 @@ impl Control {
     /// [`Error::Forbidden`] for all but its owner; the new server does not come up, and this one goes on.
     pub async fn upgrade(&self, caller: &Caller) -> Result<Upgraded, Error> {
         caller.must_be_admin()?;
-        self.platform().upgrade().await?;
+        self.platform().upgrade().await.map_err(|failure| match failure {
+            UpgradeFailure::GoingOn => {
+                Error::Busy("an earlier hand-over has not ended; its requests in flight are being finished")
+            }
+            UpgradeFailure::Failed(trouble) => Error::Platform(trouble),
+        })?;
         Ok(Upgraded { upgraded: true })
     }
 }

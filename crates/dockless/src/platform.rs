@@ -3,14 +3,15 @@
 use dockless_blob::BlobStore;
 use dockless_build::{Level, Source};
 use dockless_control::{
-    BuildFailure, BuildJob, BuildLog, Control, LogQuery, LogStream, Platform, Running, Stream, Trouble,
+    BuildFailure, BuildJob, BuildLog, Control, LogQuery, LogStream, Platform, Running, Stream, Trouble, UpgradeFailure,
 };
 use dockless_gateway::{BoxFuture, Deployment, Directory, LoadError};
 use dockless_model::{DeploymentId, Digest, Host, Output};
-use dockless_node::Node;
 use dockless_node::logs::{Followed, LogLine, Source as LogSource};
+use dockless_node::{CallError, Node};
 use dockless_pool::{FunctionSpec, Pool};
 use dockless_routing::Table;
+use dockless_sandbox::protocol::Refusal;
 use dockless_wire::{Instance, LogRecord, RuntimeStatus};
 use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeMap;
@@ -144,8 +145,13 @@ impl Platform for Machine {
             .collect()
     }
 
-    fn upgrade(&self) -> BoxFuture<'_, Result<(), Trouble>> {
-        Box::pin(async move { self.node.upgrade().await.map_err(Trouble::new) })
+    fn upgrade(&self) -> BoxFuture<'_, Result<(), UpgradeFailure>> {
+        Box::pin(async move {
+            self.node.upgrade().await.map_err(|error| match error {
+                CallError::Refused(Refusal::InUse(_)) => UpgradeFailure::GoingOn,
+                other => UpgradeFailure::Failed(Trouble::new(other)),
+            })
+        })
     }
 }
 

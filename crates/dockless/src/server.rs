@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use tokio_util::task::TaskTracker;
 
 /// The name under which the warden starts this program.
 pub(crate) const NAME: &str = "dockless-server";
+/// Longest wait for frozen instances of a former server.
+const TAKE_OVER: Duration = Duration::from_secs(2);
 /// Descriptors agreed upon with the warden.
 const CHANNEL_FD: i32 = 3;
 const CONFIG_FD: i32 = 4;
@@ -146,6 +149,10 @@ async fn run(
     // Beyond the end of the loops: old connections are still answered after a hand-over.
     let (follower, until) = (control.clone(), ending.clone());
     tokio::spawn(async move { follower.follow(until).await });
+    if server.take_over(&mut events).await.is_break() {
+        ending.cancel();
+        return Ok(());
+    }
     server.accept(listeners);
     server.node.serving().await.context("the warden does not want this server")?;
     server.live(&mut events, hand_over, Duration::from_millis(config.grace_ms)).await;
@@ -182,6 +189,42 @@ impl Server {
         self.listeners.close();
     }
 
+    /// Takes in what a server that died left frozen, before the first request can ask for it. Bounded: connections wait
+    /// meanwhile. Breaks off if the warden ends already.
+    async fn take_over(&self, events: &mut NodeEvents) -> ControlFlow<()> {
+        let settled = tokio::time::timeout(TAKE_OVER, self.node.settled());
+        tokio::pin!(settled);
+        loop {
+            tokio::select! {
+                biased;
+                Some(event) = events.next() => self.hear(event)?,
+                done = &mut settled => {
+                    if done.is_err() {
+                        tracing::warn!("instances of the former server are still being taken in");
+                    }
+                    break;
+                }
+            }
+        }
+        while let Some(event) = events.try_next() {
+            self.hear(event)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// News that change nothing of the server's own course; breaks at those that do.
+    fn hear(&self, event: NodeEvent) -> ControlFlow<()> {
+        match event {
+            NodeEvent::Adopted { instance, busy } => self.pool.adopt(instance, busy),
+            NodeEvent::Exited(exit) => {
+                tracing::debug!(instance = %exit.instance, function = %exit.function, status = ?exit.status,
+                    cpu_us = exit.usage.cpu_us, "an instance ended");
+            }
+            NodeEvent::Drain | NodeEvent::Stop { .. } => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
     /// Until the warden says otherwise.
     async fn live(&self, events: &mut NodeEvents, hand_over: Drain, grace: Duration) {
         loop {
@@ -190,10 +233,8 @@ impl Server {
                 () = self.node.closed() => None,
             };
             match event {
-                Some(NodeEvent::Adopted { instance, busy }) => self.pool.adopt(instance, busy),
-                Some(NodeEvent::Exited(exit)) => {
-                    tracing::debug!(instance = %exit.instance, function = %exit.function, status = ?exit.status,
-                        cpu_us = exit.usage.cpu_us, "an instance ended");
+                Some(event @ (NodeEvent::Adopted { .. } | NodeEvent::Exited(_))) => {
+                    let _ = self.hear(event);
                 }
                 Some(NodeEvent::Drain) => {
                     tracing::info!("handing over to a newer server");

@@ -9,7 +9,7 @@ use dockless_sandbox::protocol::{Answer, Listed, Refusal, Verb};
 use std::io::{Read as _, Seek as _};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,18 +22,23 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) struct Adoption {
     wake: Arc<Notify>,
+    /// Frozen instances of the first look are taken in.
+    settled: watch::Sender<bool>,
     closed: CancellationToken,
 }
 
 impl Adoption {
     /// Adopts everything that nobody owns, now and whenever [`Self::look`] is called.
     pub(crate) fn begin(tools: &Arc<Tools>, shelf: Shelf, news: mpsc::Sender<NodeEvent>) -> Self {
-        let adoption = Self { wake: Arc::default(), closed: tools.shutdown.child_token() };
+        let adoption =
+            Self { wake: Arc::default(), settled: watch::Sender::new(false), closed: tools.shutdown.child_token() };
         let (tools, wake, closed) = (tools.clone(), adoption.wake.clone(), adoption.closed.clone());
+        let settled = adoption.settled.clone();
         tokio::spawn(async move {
             let work = async {
                 loop {
-                    adopt_all(&tools, &shelf, &news).await;
+                    adopt_all(&tools, &shelf, &news, &settled).await;
+                    settled.send_replace(true);
                     wake.notified().await;
                 }
             };
@@ -47,13 +52,18 @@ impl Adoption {
         self.wake.notify_one();
     }
 
+    /// Ends when the first look is over for everything that is frozen: those need no answer of their own.
+    pub(crate) async fn settled(&self) {
+        let _ = self.settled.subscribe().wait_for(|settled| *settled).await;
+    }
+
     /// Nothing is adopted any more: what is released is for our successor.
     pub(crate) fn close(&self) {
         self.closed.cancel();
     }
 }
 
-async fn adopt_all(tools: &Arc<Tools>, shelf: &Shelf, news: &mpsc::Sender<NodeEvent>) {
+async fn adopt_all(tools: &Arc<Tools>, shelf: &Shelf, news: &mpsc::Sender<NodeEvent>, settled: &watch::Sender<bool>) {
     let listed = match list(tools).await {
         Ok(listed) => listed,
         Err(error) => {
@@ -62,8 +72,11 @@ async fn adopt_all(tools: &Arc<Tools>, shelf: &Shelf, news: &mpsc::Sender<NodeEv
         }
     };
     let mut adopting = JoinSet::new();
+    let mut frozen = 0;
     for one in listed.into_iter().filter(|one| one.session.is_none() && !tools.registry.contains(&one.instance)) {
         let (tools, shelf, news) = (tools.clone(), shelf.clone(), news.clone());
+        let is_frozen = one.frozen;
+        frozen += usize::from(is_frozen);
         adopting.spawn(async move {
             let id = one.instance.clone();
             match adopt(&tools, &shelf, &news, one).await {
@@ -75,8 +88,16 @@ async fn adopt_all(tools: &Arc<Tools>, shelf: &Shelf, news: &mpsc::Sender<NodeEv
                     tracing::error!(instance = %id, %error, "an instance was not adopted");
                 }
             }
+            is_frozen
         });
     }
+    while frozen > 0
+        && let Some(one) = adopting.join_next().await
+    {
+        // One that panicked counts for nothing: then the rest is waited for.
+        frozen -= usize::from(one.unwrap_or(false));
+    }
+    settled.send_replace(true);
     while adopting.join_next().await.is_some() {}
 }
 

@@ -30,6 +30,7 @@ const NEWS: usize = 4096;
 pub struct Node {
     tools: Arc<Tools>,
     shelf: Shelf,
+    adoption: Adoption,
     /// Boots from nothing that may still begin.
     boots: Arc<Semaphore>,
     welcome: Arc<Welcome>,
@@ -72,6 +73,11 @@ impl NodeEvents {
     /// The next; `None` once the warden is gone. Cancel-safe.
     pub async fn next(&mut self) -> Option<NodeEvent> {
         self.0.recv().await
+    }
+
+    /// The next, if it is there already.
+    pub fn try_next(&mut self) -> Option<NodeEvent> {
+        self.0.try_recv().ok()
     }
 }
 
@@ -146,9 +152,9 @@ impl Node {
         let shelf = Shelf::begin(&tools, config.shelf, current.collect());
         let (news, receiver) = mpsc::channel(NEWS);
         let adoption = Adoption::begin(&tools, shelf.clone(), news.clone());
-        tokio::spawn(dispatch(tools.clone(), shelf.clone(), adoption, events, news));
+        tokio::spawn(dispatch(tools.clone(), shelf.clone(), adoption.clone(), events, news));
         let boots = Arc::new(Semaphore::new(config.boots_at_once.max(1)));
-        Ok((Self { tools, shelf, boots, welcome: welcome.into() }, NodeEvents(receiver)))
+        Ok((Self { tools, shelf, adoption, boots, welcome: welcome.into() }, NodeEvents(receiver)))
     }
 
     /// What can be run here.
@@ -248,6 +254,12 @@ impl Node {
     /// It did not come up, or the warden failed.
     pub async fn upgrade(&self) -> Result<(), CallError> {
         self.tools.warden.order(Verb::Upgrade).await
+    }
+
+    /// Ends when the frozen instances that another server left behind at our start are taken in: their
+    /// [`NodeEvent::Adopted`] are on their way by then.
+    pub async fn settled(&self) {
+        self.adoption.settled().await;
     }
 
     /// Ends when the warden is gone: then this server must end too.

@@ -131,6 +131,14 @@ impl Lease {
             }
         };
         match sent {
+            // Whoever reads 101 after us would take the rest of the connection for another protocol; other interim answers
+            // never come here.
+            Ok(response) if response.status().is_informational() => {
+                running.discard();
+                let detail =
+                    format!("the instance answered {} to a request that asked for no upgrade", response.status());
+                Err(SendFailure::new(Code::FunctionFailed, detail, Replay::No))
+            }
             Ok(mut response) => {
                 let verdict = headers::take_verdict(response.headers_mut());
                 let (head, body) = response.into_parts();

@@ -138,6 +138,8 @@ pub(crate) fn step<T>(what: &str, result: io::Result<T>) -> Result<T, Failed> {
 pub(crate) fn report(sync: OwnedFd, steps: impl FnOnce(&OwnedFd) -> Result<(), Failed>) -> i32 {
     let Ok(high) = rustix::io::fcntl_dupfd_cloexec(sync.as_fd(), 100) else { return 72 };
     drop(sync);
+    // For the time until the id maps are written; the change of ids clears it, and it is set again after the last.
+    let _ = privileges::die_with_parent();
     // The warden may be hard to kill when memory runs out; what it starts must be the first to go.
     let _ = privileges::set_oom_score(500);
     match steps(&high) {

@@ -329,7 +329,7 @@ impl Warden {
 
     fn begin_upgrade(&mut self, session: u64, request: u64) -> Outcome {
         if self.upgrade.is_some() || self.sessions.len() > 1 || self.is_stopping() {
-            return Err(Refusal::Bad("a hand-over is going on already".into())).into();
+            return Err(Refusal::InUse("the place of a second server".into())).into();
         }
         match self.start_server() {
             Ok(number) => {

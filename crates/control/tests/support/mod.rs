@@ -5,7 +5,7 @@
 use dockless_blob::BlobStore;
 use dockless_control::{
     BuildFailure, BuildJob, Control, ControlConfig, CreateOptions, Error, LogQuery, LogStream, Platform, PublicUrl,
-    Running, Stream, Trouble,
+    Running, Stream, Trouble, UpgradeFailure,
 };
 use dockless_model::{
     Clock, DeploymentId, Digest, OsEntropy, Output, Plan, RuntimeId, Secret, Timestamp, WireDigest,
@@ -182,7 +182,7 @@ impl Platform for Machine {
         vec![RuntimeStatus { id: "node-20.1.0-0000000000000000".to_owned(), shelf: 2 }]
     }
 
-    fn upgrade(&self) -> BoxFuture<'_, Result<(), Trouble>> {
+    fn upgrade(&self) -> BoxFuture<'_, Result<(), UpgradeFailure>> {
         async { Ok(()) }.boxed()
     }
 }
