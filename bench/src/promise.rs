@@ -139,7 +139,7 @@ mod tests {
             assert_eq!(promise.by.is_none(), promise.measure == Measure::MeanAndP95, "{}", promise.promise);
         }
         assert!(all(Some("no-such")).is_err());
-        assert!(rows(&all(Some("frozen")).unwrap()).iter().eq(["frozen", "warm"]));
+        assert!(rows(&all(Some("frozen")).unwrap()).iter().eq(["frozen", "warm-idle"]));
     }
 
     #[test]

@@ -1,1 +1,32 @@
-//! placeholder
+//! A real server on a free port with a temporary data folder, and what a test needs around it.
+//!
+//! ```text
+//! Server ─► deploy(Files) ─► Deployment ─► get, send, open ─► Response, Connection      as a stranger with a browser
+//!    ├────► cli(&["ls"]) ─► Finished      api() ─► Api                                  as the owner
+//!    └────► census() ─► Census ─► assert_nothing_left()                                 as the machine
+//! ```
+//! Everything blocks, and everything that waits has a deadline. What goes wrong panics with what was seen: a test has
+//! nobody to return an error to. Root is needed; without it [`Server::start`] fails loudly instead of skipping.
+
+mod api;
+mod census;
+mod cli;
+mod deployment;
+mod files;
+mod http;
+mod load;
+mod native;
+pub mod process;
+mod server;
+mod wait;
+
+pub use api::Api;
+pub use census::Census;
+pub use cli::{Finished, Running};
+pub use deployment::Deployment;
+pub use files::{Files, Scratch, copy_tree};
+pub use http::{Connection, Head, Request, Response, connect};
+pub use load::{Connections, Load, Loss, LossKind, Report, RunningLoad};
+pub use native::compile;
+pub use server::{Kept, Options, Server};
+pub use wait::{PATIENCE, eventually, wait_until};

@@ -1,0 +1,1 @@
+throw new Error('secret detail of a broken module');

@@ -1,0 +1,4 @@
+module.exports = () => {
+  console.log('about to leave');
+  process.exit(3);
+};

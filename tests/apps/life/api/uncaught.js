@@ -1,0 +1,5 @@
+module.exports = () => {
+  setImmediate(() => {
+    throw new Error('secret detail of a late throw');
+  });
+};
