@@ -309,6 +309,7 @@ fn an_instance_whose_client_left_is_abandoned_until_it_is_done_and_then_used_aga
     // Not given to others meanwhile.
     let other = life.json("/api/hold?quick=1");
     assert_ne!(other["id"], id.as_str());
+    wait_until("the other's rest", PATIENCE, || idle(&server, &life, "api/hold") == 1);
     let pid = instance.pid.expect("an abandoned instance has a process");
     drop(UnixStream::connect(format!("/proc/{pid}/root/tmp/gate")).expect("the function waits for us"));
     wait_until("an idle instance", PATIENCE, || {

@@ -23,8 +23,9 @@ pub struct Census {
     pub groups: Vec<PathBuf>,
     /// Its run folder.
     pub run: PathBuf,
-    /// Everything that ran on the machine: the kernel gives numbers of namespaces to later ones again.
-    machine: Vec<Process>,
+    /// Whoever else is in one of these namespaces: the kernel gives their numbers to later ones again, so only who is
+    /// in one now can be said to stay in it.
+    guests: Vec<Process>,
     group_name: String,
     data: PathBuf,
 }
@@ -35,12 +36,15 @@ impl Census {
         let ours = process::namespaces(std::process::id());
         let namespaces = processes.iter().flat_map(|process| process::namespaces(process.pid)).collect::<BTreeSet<_>>();
         let group_name = format!("dockless-{}", run.file_name().unwrap_or_default().to_string_lossy());
+        let namespaces: BTreeSet<String> = namespaces.difference(&ours).cloned().collect();
+        let is_guest = |process: &Process| !process::namespaces(process.pid).is_disjoint(&namespaces);
+        let others = process::all().into_iter().filter_map(process::find).filter(|other| !processes.contains(other));
         Self {
+            guests: others.filter(is_guest).collect(),
             processes,
-            namespaces: namespaces.difference(&ours).cloned().collect(),
+            namespaces,
             groups: process::groups_named(&group_name),
             run: run.to_owned(),
-            machine: process::all().into_iter().filter_map(process::find).collect(),
             group_name,
             data: data.to_owned(),
         }
@@ -57,7 +61,7 @@ impl Census {
     pub fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<String> =
             self.survivors().iter().map(|process| format!("process {} ({})", process.pid, process.name)).collect();
-        for Process { pid, name, .. } in self.machine.iter().filter(|process| process.exists()) {
+        for Process { pid, name, .. } in self.guests.iter().filter(|process| process.exists()) {
             let kept = process::namespaces(*pid);
             left.extend(kept.intersection(&self.namespaces).map(|kept| format!("namespace {kept} of {pid} ({name})")));
         }

@@ -31,7 +31,7 @@ pub struct Entry {
     pub source: Source,
     /// How bad it is.
     pub level: Level,
-    /// Without its newline, at most [`LONGEST`] bytes (see [`pieces`]).
+    /// Without its newline, at most 1 KB (see [`pieces`]).
     pub text: String,
 }
 
@@ -90,7 +90,7 @@ impl LogLine {
     }
 }
 
-/// Cuts a text into lines of at most [`LONGEST`] bytes, between characters.
+/// Cuts a text into lines of at most 1,024 bytes, between characters.
 pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| {
         let mut rest = Some(line);
