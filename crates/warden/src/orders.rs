@@ -76,6 +76,11 @@ pub(crate) fn send<T: Serialize>(socket: &OwnedFd, message: &T, fds: &[BorrowedF
     }
 }
 
+/// Sends one message if there is room for it now: the warden never waits for a spawner.
+pub(crate) fn try_send<T: Serialize>(socket: &OwnedFd, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    seqpacket::send(socket.as_fd(), &serde_json::to_vec(message)?, fds)
+}
+
 /// Receives one message if there is one; `None` when the other side is gone.
 pub(crate) fn receive<T: for<'a> Deserialize<'a>>(socket: &OwnedFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut buffer = vec![0; MAX_ORDER];

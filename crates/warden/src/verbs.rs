@@ -108,14 +108,15 @@ impl Warden {
         let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let sent = match self.spawners.last_mut() {
             Some(importer) => {
-                importer.busy.insert(ticket);
-                orders::send(&importer.channel, &Order::Import { ticket, ids }, &borrowed)
+                orders::try_send(&importer.channel, &Order::Import { ticket, ids }, &borrowed).inspect(|()| {
+                    importer.busy.insert(ticket);
+                })
             }
             None => Err(std::io::Error::other("there is no importer")),
         };
         if let Err(error) = sent {
             self.ids.give_back(ids);
-            return Err(Refusal::Kernel(format!("cannot ask the importer: {error}"))).into();
+            return Err(cannot_ask("importer", &error)).into();
         }
         self.pending.insert(ticket, Pending::Import { session, request, ids });
         Outcome::later()
@@ -170,15 +171,14 @@ impl Warden {
         });
         let launchers = self.spawners.len().saturating_sub(1).max(1);
         let sent = match self.spawners.iter_mut().take(launchers).min_by_key(|spawner| spawner.busy.len()) {
-            Some(spawner) => {
+            Some(spawner) => orders::try_send(&spawner.channel, &order, &[]).inspect(|()| {
                 spawner.busy.insert(ticket);
-                orders::send(&spawner.channel, &order, &[])
-            }
+            }),
             None => Err(std::io::Error::other("there is no spawner")),
         };
         if let Err(error) = sent {
             self.ids.give_back(ids);
-            return Err(Refusal::Kernel(format!("cannot ask a spawner: {error}")));
+            return Err(cannot_ask("spawners", &error));
         }
         self.pending.insert(ticket, Pending::Prepare { session, request, instance, runtime, memory, ids });
         Ok(())
@@ -340,6 +340,15 @@ impl Warden {
                 Err(Refusal::Kernel(format!("cannot start {}: {error}", self.config.binary.display()))).into()
             }
         }
+    }
+}
+
+/// A full socket is an honest "too much at once"; anything else is not.
+fn cannot_ask(whom: &str, error: &std::io::Error) -> Refusal {
+    if error.kind() == std::io::ErrorKind::WouldBlock {
+        Refusal::NoRoom(format!("the {whom} have too much to do"))
+    } else {
+        Refusal::Kernel(format!("cannot ask the {whom}: {error}"))
     }
 }
 

@@ -32,6 +32,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 const MAX_FAILED_STARTS: u32 = 3;
 /// Longest pause between two starts.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// Messages of one server that are heard before signals, children and other servers are.
+const MESSAGES_A_TURN: usize = 64;
 /// How often what could not be removed yet is tried again.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -378,7 +380,8 @@ impl Warden {
     fn hear_servers(&mut self, numbers: &[u64]) {
         for &number in numbers {
             let mut buffer = vec![0; dockless_sandbox::protocol::MAX_MESSAGE];
-            while let Some(session) = self.session_mut(number) {
+            for _ in 0..MESSAGES_A_TURN {
+                let Some(session) = self.session_mut(number) else { break };
                 session.flush();
                 let (bytes, fds) = match dockless_sys::seqpacket::receive(session.channel.as_fd(), &mut buffer) {
                     // Gone, or about to be: its exit is what counts.

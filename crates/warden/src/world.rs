@@ -1,7 +1,7 @@
 //! The sandboxes' world on this machine: folders, a mount namespace of the warden's own, device nodes, the lock.
 //!
 //! ```text
-//! DATA/            0711 root       db/ blobs/ logs/ (server)  trees/ (root, 0711)  token (caller, 0600)  lock
+//! DATA/            0711 root       db/ blobs/ logs/ (server)  trees/ (root, 0700)  token (caller, 0600)  lock
 //! /run/dockless/HASH/  0711 root   server.json (caller)  data/ = DATA  dev/ = device nodes  mnt/  fn/ (server, 0700)
 //! ```
 //! `data`, `dev` and `mnt` are mounts in the warden's own namespace: they are gone when its last process is.
@@ -59,7 +59,8 @@ impl World {
         for name in ["db", "blobs", "logs"] {
             folder(&data.join(name), 0o700, server)?;
         }
-        folder(&data.join("trees"), 0o711, 0)?;
+        // Mounted by the warden alone; nobody else needs to reach in.
+        folder(&data.join("trees"), 0o700, 0)?;
         folder(Path::new("/run/dockless"), 0o711, 0)?;
         let _ = std::fs::remove_file(run.join("server.json"));
         for (name, mode, owner) in [("", 0o711, 0), ("data", 0o711, 0), ("dev", 0o755, 0), ("mnt", 0o711, 0)] {
