@@ -157,6 +157,7 @@ async fn adopt(
     let started = tag.started();
     instance.identify(&tag.into_spec(listed.runtime), started, Started::default());
     let busy = if listed.frozen {
+        instance.doubt();
         None
     } else {
         // The one before may have been about to freeze it.

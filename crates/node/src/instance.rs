@@ -26,7 +26,7 @@ use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -36,6 +36,9 @@ use tokio_util::task::TaskTracker;
 
 /// Lines of output remembered for the story of its end.
 const TAIL: usize = 20;
+
+/// How long an adopted instance may take to say what it does.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 /// A running sandbox; clones are the same one. It outlives its handles: only [`Instance::kill`], its own end or a
 /// release takes it away.
@@ -64,6 +67,8 @@ struct Inner {
     serving: Mutex<Option<Arc<str>>>,
     /// Serial numbers given to requests so far.
     issued: AtomicU64,
+    /// Adopted as it was, frozen: it has not been asked yet whether its code is loaded.
+    doubtful: AtomicBool,
     asked: Mutex<Option<oneshot::Sender<LauncherState>>>,
     killed: Mutex<Option<KillReason>>,
     tasks: TaskTracker,
@@ -127,6 +132,7 @@ impl Instance {
             tail: Mutex::default(),
             serving: Mutex::default(),
             issued: AtomicU64::new(0),
+            doubtful: AtomicBool::new(false),
             asked: Mutex::default(),
             killed: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -361,6 +367,26 @@ impl Instance {
             answer.await.ok()
         };
         tokio::time::timeout(within, exchange).await.ok().flatten()
+    }
+
+    /// Takes it on trust until it runs again: a frozen process cannot be asked.
+    pub(crate) fn doubt(&self) {
+        self.0.doubtful.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks an adopted instance, the first time it runs, whether it has its code: the server before may have been killed
+    /// between the warden's `go` and the launcher's. Costs nothing for all others.
+    ///
+    /// # Errors
+    /// [`InstanceError::Gone`]: it has none, or says nothing.
+    pub async fn confirm(&self) -> Result<(), InstanceError> {
+        if !self.0.doubtful.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.ask(CONFIRM_WITHIN).await {
+            Some(LauncherState::Idle) => Ok(()),
+            _ => Err(InstanceError::Gone),
+        }
     }
 
     /// Serial numbers go on from here: it had requests of another server.

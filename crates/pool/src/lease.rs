@@ -167,6 +167,7 @@ impl Lease {
         if !seat.instance.is_alive() {
             return Err(InstanceError::Gone);
         }
+        seat.instance.confirm().await?;
         seat.instance.connect().await
     }
 
