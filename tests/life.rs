@@ -489,7 +489,7 @@ fn an_instance_that_nobody_needs_is_retired() {
     let instance = server.frozen(&life, "api/count");
     let pid = instance.pid.unwrap();
     wait_until("the end of an idle instance", Duration::from_secs(400), || process::find(pid).is_none());
-    assert!(server.instances().is_empty());
+    wait_until("no instance", PATIENCE, || server.instances().is_empty());
     assert_eq!(life.json("/api/count")["count"], 1);
     server.stop();
 }
