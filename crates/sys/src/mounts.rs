@@ -9,6 +9,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+/// What to do about a file system without id-mapped mounts.
+const CANNOT_BE_MAPPED: &str = "the file system of the data folder cannot be id-mapped: put the folder on ext4, xfs, btrfs or \
+    f2fs (on tmpfs from Linux 6.3)";
+
 /// Flags of a mount.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Flags {
@@ -95,9 +99,15 @@ impl Detached {
     /// the descriptor maps 0 to (mount_setattr(2), MOUNT_ATTR_IDMAP, Linux 5.12).
     ///
     /// # Errors
-    /// `EINVAL` where the file system cannot be id-mapped.
+    /// `Unsupported` where the file system cannot be id-mapped.
     pub fn set(&self, flags: Flags, ids: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        set_attributes(self.0.as_fd(), "", flags, ids)
+        set_attributes(self.0.as_fd(), "", flags, ids).map_err(|error| {
+            if ids.is_some() && error.raw_os_error() == Some(libc::EINVAL) {
+                io::Error::new(io::ErrorKind::Unsupported, CANNOT_BE_MAPPED)
+            } else {
+                error
+            }
+        })
     }
 
     /// Puts it at `target`.
