@@ -106,6 +106,36 @@ fn killing_the_warden_leaves_no_process_and_the_next_start_sweeps_the_rest() {
     census.assert_nothing_left();
 }
 
+#[test]
+fn groups_of_a_run_that_was_started_elsewhere_and_killed_are_removed_too() {
+    // Where the groups lie depends on the group of whoever starts the server: this one joins its own first.
+    let scratch = Scratch::new();
+    let elsewhere = format!("elsewhere-{}", std::process::id());
+    let wrapper = scratch.path().join("dockless");
+    let script = format!(
+        "#!/bin/sh\nfor h in /sys/fs/cgroup/memory /sys/fs/cgroup/pids /sys/fs/cgroup; do\n\
+         [ -e $h/cgroup.procs ] && mkdir $h/{elsewhere} && echo $$ > $h/{elsewhere}/cgroup.procs && break\n\
+         done\nexec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_dockless")
+    );
+    std::fs::write(&wrapper, script).unwrap();
+    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (server, _) = busy(Options { binary: wrapper, ..options() });
+    let census = server.census();
+    assert!(census.groups.iter().any(|group| group.to_string_lossy().contains(&elsewhere)), "{census:#?}");
+    let kept = server.kill();
+    wait_until("the end of all its processes", PATIENCE, || census.survivors().is_empty());
+    Server::start(Options { data: Some(kept.data.clone()), ..options() }).stop();
+    census.assert_nothing_left();
+    for hierarchy in ["memory", "pids", "."] {
+        let group = std::path::Path::new("/sys/fs/cgroup").join(hierarchy).join(&elsewhere);
+        // Version 2 lets the warden make a group of its own below.
+        for left in [group.join("supervisor"), group] {
+            let _ = std::fs::remove_dir(left);
+        }
+    }
+}
+
 /// The same deployment on a server that listens elsewhere.
 fn server_of(server: &Server, app: &Deployment) -> Deployment {
     let shown = server.api().get(&format!("/v13/deployments/{}", app.id)).expect(200);

@@ -130,7 +130,12 @@ pub fn run(config: WardenConfig) -> Result<(), WardenError> {
     let name = format!("dockless-{}", run.file_name().unwrap_or_default().to_string_lossy());
     // Version 2 allows no processes in a group that has children: the warden moves into a leaf of its own.
     GroupRoot::enter_supervisor()?;
+    // Groups lie below the group of whoever starts this, and a former life may have been started from elsewhere: it left
+    // a note of the places.
+    let note = world.run.join("groups");
+    sweep_noted(&note);
     let groups_root = GroupRoot::detect(&name)?;
+    std::fs::write(&note, groups_root.record()).map_err(WardenError::at("note the places of control groups"))?;
     // Groups of a former life that was killed: its sandboxes died with it, or die now.
     let swept = groups_root.sweep().map_err(WardenError::at("remove control groups of a former run"))?;
     if !swept.removed.is_empty() {
@@ -166,6 +171,16 @@ pub fn run(config: WardenConfig) -> Result<(), WardenError> {
     };
     let result = warden.live();
     warden.end(result)
+}
+
+/// Removes the groups that a former life noted. What stays is empty and harmless, so this stops nobody.
+fn sweep_noted(note: &std::path::Path) {
+    let Ok(record) = std::fs::read_to_string(note) else { return };
+    match GroupRoot::sweep_recorded(&record) {
+        Ok(swept) if swept.left.is_empty() => {}
+        Ok(swept) => tracing::warn!(left = swept.left.len(), "control groups of a former run are still in use"),
+        Err(error) => tracing::warn!(%error, "control groups of a former run were not removed"),
+    }
 }
 
 impl Warden {
