@@ -15,7 +15,7 @@ const { Instance } = require('./instance.cjs');
 
 const FOLDER = path.join(__dirname, 'rehearsal');
 
-// What is rehearsed stays in memory, in every instance: an ES module costs 0.15 MB and saves 4 ms. Web handlers would cost
+// What is rehearsed stays in memory, in every instance: an ES module costs 0.15 MB. Web handlers would cost
 // 2 MB (Node's own fetch) and frequently used parts of Node 1 MB: those load when a function asks for them.
 const REHEARSED = ['module.mjs'];
 
