@@ -32,7 +32,13 @@ pub async fn run(plan: Plan, node: &Node, log: &dyn BuildLog) -> Result<Output, 
             begin.elapsed().as_millis()
         ),
     );
-    Ok(Output { version: Output::VERSION, routes: plan.routes, files: plan.files, functions })
+    Ok(Output {
+        version: Output::VERSION,
+        routes: plan.routes,
+        files: plan.files,
+        functions,
+        services: BTreeMap::new(),
+    })
 }
 
 async fn import(

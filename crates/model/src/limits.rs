@@ -119,3 +119,52 @@ impl Default for FunctionLimits {
         }
     }
 }
+
+/// Limits of one service. Milliseconds, so that the manifest is plain JSON numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceLimits {
+    /// Requests at once in an instance: 1 to 256.
+    pub concurrency: u32,
+    /// Life of an instance: afterwards a replacement takes its requests. 1 to 30 minutes.
+    pub duration_ms: u64,
+    /// Unused for this long, an instance is stopped. 1 to 30 minutes.
+    pub idle_timeout_ms: u64,
+    /// Longest time from start to the first listening port.
+    pub boot_ms: u64,
+    /// Most instances at once; absent: as the plan allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_instances: Option<u32>,
+}
+
+impl ServiceLimits {
+    /// Smallest and largest `concurrency`.
+    pub const CONCURRENCY: std::ops::RangeInclusive<u32> = 1..=256;
+    /// Smallest and largest `duration` and `timeout` in milliseconds, unless the operator lowers the floor.
+    pub const TIMES_MS: std::ops::RangeInclusive<u64> = 60_000..=1_800_000;
+
+    /// Life of an instance.
+    #[must_use]
+    pub const fn duration(&self) -> Duration {
+        Duration::from_millis(self.duration_ms)
+    }
+
+    /// Idle time until stopped.
+    #[must_use]
+    pub const fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    /// Boot limit.
+    #[must_use]
+    pub const fn boot(&self) -> Duration {
+        Duration::from_millis(self.boot_ms)
+    }
+}
+
+impl Default for ServiceLimits {
+    /// Ten requests at once, five minutes of life, one minute idle, 30 seconds to listen.
+    fn default() -> Self {
+        Self { concurrency: 10, duration_ms: 300_000, idle_timeout_ms: 60_000, boot_ms: 30_000, max_instances: None }
+    }
+}

@@ -1,6 +1,6 @@
 //! What a build leaves behind: one versioned, immutable manifest, addressed by the digest of its JSON.
 
-use crate::{Digest, FunctionLimits, RuntimeId, SourcePath};
+use crate::{Digest, FunctionLimits, Image, RuntimeId, ServiceLimits, Slot, SourcePath};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -17,6 +17,9 @@ pub struct Output {
     pub files: BTreeMap<SourcePath, StaticFile>,
     /// Output path (no leading slash, no extension in zero-config: `api/date`) → function.
     pub functions: BTreeMap<SourcePath, Function>,
+    /// Name (an output path as well, so that routes lead to it) → service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<SourcePath, Service>,
 }
 
 impl Output {
@@ -94,6 +97,23 @@ pub struct Function {
     pub limits: FunctionLimits,
     /// Whether request and response get the helpers of the era.
     pub helpers: bool,
+}
+
+/// A server process from an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Service {
+    /// What it runs.
+    pub image: Image,
+    /// CPU and memory of an instance.
+    pub slot: Slot,
+    /// Limits.
+    pub limits: ServiceLimits,
+}
+
+impl Service {
+    /// The name of a deployment's only service, and of the one at its root.
+    pub const ROOT: &str = "app";
 }
 
 /// A file of a bundle.

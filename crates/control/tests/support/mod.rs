@@ -106,8 +106,13 @@ impl Platform for Machine {
             if has("broken") {
                 return Err(BuildFailure::Internal(Trouble::new("secret internals")));
             }
-            let mut output =
-                Output { version: Output::VERSION, routes: Vec::new(), files: [].into(), functions: [].into() };
+            let mut output = Output {
+                version: Output::VERSION,
+                routes: Vec::new(),
+                files: [].into(),
+                functions: [].into(),
+                services: [].into(),
+            };
             for (path, file) in &job.source {
                 if let Some(name) = path.as_str().strip_suffix(".js") {
                     let bundle = Digest::of(file.blob.as_bytes());

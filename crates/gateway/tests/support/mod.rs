@@ -92,8 +92,13 @@ impl Server {
 
     /// A deployment of these files at `LABEL.localhost`.
     pub async fn deploy(&self, label: &str, files: &[(&str, &[u8])]) -> Arc<Deployment> {
-        let mut output =
-            Output { version: Output::VERSION, routes: vec![], files: BTreeMap::new(), functions: BTreeMap::new() };
+        let mut output = Output {
+            version: Output::VERSION,
+            routes: vec![],
+            files: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            services: BTreeMap::new(),
+        };
         for (path, content) in files {
             let stored = self.blobs.put(content).await.unwrap();
             let content_type = if path.ends_with(".html") { "text/html; charset=utf-8" } else { "text/plain" };
