@@ -4,7 +4,7 @@ mod exits;
 
 use crate::config::{WardenConfig, WardenError, run_folder};
 use crate::groups::Groups;
-use crate::ids::{IdBlock, IdBlocks, PREFERRED_BASE, WANTED};
+use crate::ids::{IdBlock, IdBlocks};
 use crate::orders::{self, Order, Report, Ticket};
 use crate::sandboxes::{Purpose, Sandbox, Sandboxes, counters};
 use crate::server::{self, ServerPlan};
@@ -120,8 +120,7 @@ pub(crate) struct Warden {
 pub fn run(config: WardenConfig) -> Result<(), WardenError> {
     let one_thread = SingleThreaded::prove().map_err(WardenError::at("be a process with one thread"))?;
     let ranges = userns::own_ids().map_err(WardenError::at("read /proc/self/uid_map"))?;
-    let base = userns::choose_base(&ranges, PREFERRED_BASE, WANTED).ok_or(WardenError::TooFewIds)?;
-    let ids = IdBlocks::new(base);
+    let ids = IdBlocks::choose(&ranges).ok_or(WardenError::TooFewIds)?;
     let run = run_folder(&config.data);
     let world = World::make(&config.data, &run, ids.server_user())?;
     let signals = Signals::take().map_err(WardenError::at("take signals"))?;
