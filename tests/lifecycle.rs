@@ -178,23 +178,6 @@ fn a_second_server_on_the_same_folder_is_refused_and_hurts_nobody() {
 }
 
 #[test]
-fn a_file_system_that_cannot_be_id_mapped_is_refused_with_the_cure() {
-    let scratch = Scratch::new();
-    // The overlay is a mount of the shell's own namespace and gone with it.
-    let script = "cd \"$1\" && mkdir l u w m && mount -t overlay overlay -o lowerdir=l,upperdir=u,workdir=w m && \
-        exec \"$2\" serve --listen 127.0.0.1:0 --data m/data";
-    let refused = std::process::Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
-        .arg(scratch.path())
-        .arg(env!("CARGO_BIN_EXE_dockless"))
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("cannot be id-mapped: put the folder on ext4"), "{stderr}");
-}
-
-#[test]
 fn two_servers_on_two_folders_do_not_meet() {
     let (one, first) = busy(options());
     let (two, second) = busy(options());

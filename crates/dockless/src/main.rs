@@ -2,8 +2,10 @@
 //!
 //! - `dockless serve` becomes the **warden** (and forks its spawners): one thread, no runtime;
 //! - the warden starts the **server** from the same file, under the name [`server::NAME`];
+//! - `dockless doctor` tries what the warden needs, and ends;
 //! - everything else is the **command line**, a client of the HTTP API.
 
+mod doctor;
 mod listen;
 mod platform;
 mod serve;
@@ -26,6 +28,8 @@ struct Program {
 enum Verb {
     #[command(about = "Run the platform on this machine", long_about = serve::ABOUT, after_help = serve::EXAMPLES)]
     Serve(serve::Args),
+    #[command(about = "Say whether this machine can run the platform", long_about = doctor::ABOUT, after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Args),
     #[command(flatten)]
     Client(dockless_cli::Command),
 }
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
     }
     match dockless_cli::parse::<Program>(std::env::args_os()) {
         Ok(Program { global, command: Verb::Serve(args) }) => serve::main(&global, args),
+        Ok(Program { global, command: Verb::Doctor(args) }) => doctor::main(&global, &args),
         Ok(Program { global, command: Verb::Client(command) }) => {
             dockless_cli::run(&global, command, <Program as clap::CommandFactory>::command())
         }

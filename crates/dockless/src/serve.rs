@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use dockless_model::entropy::base32;
 use dockless_model::{Host, OsEntropy};
 use dockless_node::capture::Captured;
-use dockless_warden::{RuntimeSource, WardenConfig, run_folder};
+use dockless_warden::{RuntimeSource, WardenConfig, WardenError, run_folder};
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// The data folder where none is chosen.
-const DEFAULT_DATA: &str = "/var/lib/dockless";
+pub(crate) const DEFAULT_DATA: &str = "/var/lib/dockless";
 /// Characters of a token: 5 bits each.
 const TOKEN_LENGTH: usize = 40;
 
@@ -62,6 +62,9 @@ pub(crate) fn main(global: &dockless_cli::Global, args: Args) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            if let Some(hint) = error.downcast_ref::<WardenError>().and_then(WardenError::hint) {
+                let _ = writeln!(std::io::stderr(), "hint: {hint}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -8,6 +8,7 @@ pub mod exec;
 pub mod mounts;
 pub mod namespaces;
 pub mod privileges;
+pub mod probe;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod signals;

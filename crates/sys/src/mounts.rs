@@ -9,9 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// What to do about a file system without id-mapped mounts.
-const CANNOT_BE_MAPPED: &str = "the file system of the data folder cannot be id-mapped: put the folder on ext4, xfs, btrfs or \
-    f2fs (on tmpfs from Linux 6.3)";
+/// What a file system without id-mapped mounts is refused with.
+const CANNOT_BE_MAPPED: &str = "the file system cannot be id-mapped";
 
 /// Flags of a mount.
 #[derive(Debug, Clone, Copy, Default)]

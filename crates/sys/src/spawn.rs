@@ -44,6 +44,16 @@ impl Namespaces {
     );
     /// Nothing: a plain fork.
     pub const NONE: Self = Self(0);
+    /// Those of [`Self::ALL`] one by one, with the words people know them by.
+    pub const EACH: [(&str, Self); 7] = [
+        ("user", Self(libc::CLONE_NEWUSER as u64)),
+        ("mount", Self(libc::CLONE_NEWNS as u64)),
+        ("process (pid)", Self(libc::CLONE_NEWPID as u64)),
+        ("network", Self(libc::CLONE_NEWNET as u64)),
+        ("host name (uts)", Self(libc::CLONE_NEWUTS as u64)),
+        ("message (ipc)", Self(libc::CLONE_NEWIPC as u64)),
+        ("control group", Self(libc::CLONE_NEWCGROUP as u64)),
+    ];
 }
 
 /// How to make the child.

@@ -67,6 +67,14 @@ pub enum WardenError {
     /// Control groups cannot be used.
     #[error("control groups cannot be used")]
     Cgroups(#[from] dockless_sys::cgroup::CgroupError),
+    /// Something that sandboxes need was tried and does not work here.
+    #[error("{found}")]
+    Unfit {
+        /// What was tried, and what the kernel said.
+        found: String,
+        /// What to do.
+        advice: String,
+    },
     /// The ids of this machine or container do not suffice.
     #[error(
         "this user namespace has too few ids for sandboxes: at least 65536 above 65535 are needed (see /proc/self/uid_map)"
@@ -81,6 +89,16 @@ pub enum WardenError {
 }
 
 impl WardenError {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Unfit { advice, .. } => Some(advice),
+            Self::Cgroups(error) => error.advice(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn at(step: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let step = step.into();
         move |source| Self::Step { step, source }

@@ -57,6 +57,11 @@ impl IdBlocks {
         Self { base, free: Vec::new(), next: 1, wide, wide_free: Vec::new(), next_wide: 0 }
     }
 
+    /// The pair that [`Self::take`] gives out last, for a probe beside a running platform.
+    pub(crate) fn last(&self) -> IdBlock {
+        IdBlock { first: self.base + PAIRED - 2 }
+    }
+
     /// The user of server processes.
     pub(crate) fn server_user(&self) -> u32 {
         self.base

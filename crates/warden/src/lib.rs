@@ -13,6 +13,7 @@ mod groups;
 mod ids;
 mod importer;
 mod orders;
+mod probe;
 mod sandboxes;
 mod server;
 mod session;
@@ -23,5 +24,6 @@ mod warden;
 mod world;
 
 pub use config::{RuntimeSource, WardenConfig, WardenError, run_folder};
+pub use probe::{Finding, probe, probe_groups};
 pub use trees::RuntimeFile;
 pub use warden::run;

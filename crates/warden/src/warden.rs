@@ -6,6 +6,7 @@ use crate::config::{WardenConfig, WardenError, run_folder};
 use crate::groups::Groups;
 use crate::ids::{IdBlock, IdBlocks};
 use crate::orders::{self, Order, Report, Ticket};
+use crate::probe;
 use crate::sandboxes::{Purpose, Sandbox, Sandboxes, counters};
 use crate::server::{self, ServerPlan};
 use crate::session::{Session, SessionState};
@@ -119,6 +120,7 @@ pub(crate) struct Warden {
 /// The world cannot be made, a runtime cannot be captured, or the server never answers.
 pub fn run(config: WardenConfig) -> Result<(), WardenError> {
     let one_thread = SingleThreaded::prove().map_err(WardenError::at("be a process with one thread"))?;
+    probe::require(&config.data)?;
     let ranges = userns::own_ids().map_err(WardenError::at("read /proc/self/uid_map"))?;
     let ids = IdBlocks::choose(&ranges).ok_or(WardenError::TooFewIds)?;
     let run = run_folder(&config.data);

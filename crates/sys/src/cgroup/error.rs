@@ -11,14 +11,10 @@ use super::Controller;
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
     /// Neither cgroup2 nor the v1 controllers are mounted in this mount namespace.
-    #[error("no control groups are mounted: mount cgroup2 at /sys/fs/cgroup, or give the container its cgroup mount")]
+    #[error("no control groups are mounted")]
     NotMounted,
     /// The hierarchies that are mounted do not offer this controller to us.
-    #[error(
-        "control group controller \"{controller}\" is not available in {}: delegate it (Delegate=yes in the systemd \
-         unit; Delegate=cpu memory pids for user@.service), mount it, or enable it on the kernel command line",
-        path.display()
-    )]
+    #[error("control group controller \"{controller}\" is not available in {}", path.display())]
     ControllerMissing {
         /// The controller that was looked for.
         controller: Controller,
@@ -26,11 +22,7 @@ pub enum CgroupError {
         path: PathBuf,
     },
     /// The group this process is in lies outside of what is mounted.
-    #[error(
-        "own control group {group} cannot be seen below {}: mount the hierarchy in this namespace again, or start \
-         with a private cgroup namespace",
-        mount.display()
-    )]
+    #[error("own control group {group} cannot be seen below {}", mount.display())]
     OwnGroupHidden {
         /// The own group as /proc/self/cgroup names it.
         group: String,
@@ -38,17 +30,13 @@ pub enum CgroupError {
         mount: PathBuf,
     },
     /// Other processes live in the group whose controllers we need to hand down (v2 "no internal processes").
-    #[error(
-        "control group {} holds other processes, so it cannot hand controllers down: start as a systemd service with \
-         Delegate=yes, by `systemd-run --scope -p Delegate=yes`, or as the first process of its container",
-        path.display()
-    )]
+    #[error("control group {} holds other processes, so it cannot hand controllers down", path.display())]
     Occupied {
         /// The group in question.
         path: PathBuf,
     },
     /// The kernel refused for want of permission.
-    #[error("no permission for control group {}: run as root, or below a group delegated to this user", path.display())]
+    #[error("no permission for control group {}", path.display())]
     Denied {
         /// The file or directory refused.
         path: PathBuf,
@@ -57,7 +45,7 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// The hierarchy is mounted read-only, as containers have it by default.
-    #[error("control groups are mounted read-only at {}: remount them read-write or run the container privileged", path.display())]
+    #[error("control groups are mounted read-only at {}", path.display())]
     ReadOnly {
         /// The file or directory refused.
         path: PathBuf,
@@ -130,6 +118,33 @@ impl CgroupError {
             Some(Errno::ROFS) => Self::ReadOnly { path },
             _ => Self::Io { action, path, source },
         }
+    }
+
+    /// What to do about it, where that is known: a sentence for who runs the machine.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotMounted => {
+                "mount cgroup2: `mount -t cgroup2 none /sys/fs/cgroup`; in a container, give it the mount (--cgroupns=private \
+                 and --privileged)"
+            }
+            Self::ControllerMissing { .. } => {
+                "delegate it (Delegate=yes in the systemd unit; `Delegate=cpu memory pids` for user@.service), mount it, or \
+                 enable it on the kernel command line (Debian: cgroup_enable=memory)"
+            }
+            Self::OwnGroupHidden { .. } => {
+                "mount the hierarchy in this namespace again, or start with a private cgroup namespace"
+            }
+            Self::Occupied { .. } => {
+                "start as a systemd service with Delegate=yes, by `systemd-run --scope -p Delegate=yes dockless serve`, or as \
+                 the first process of its container"
+            }
+            Self::Denied { .. } => "run as root, or below a group delegated to this user (Delegate=yes)",
+            Self::ReadOnly { .. } => {
+                "remount them read-write (`mount -o remount,rw /sys/fs/cgroup`) or run the container privileged"
+            }
+            _ => return None,
+        })
     }
 
     /// True for [`CgroupError::Busy`]: trying again after the last task was reaped may work.

@@ -178,7 +178,12 @@ mod tests {
         let all = "memory+pids+cpu+cpuacct+freezer";
         let rows: &[(&str, String, String, Vec<String>)] = &[
             ("pure v1", format!("{TMPFS}{V1}"), V1_OWN.to_owned(), vec![v1_plan.to_owned()]),
-            ("v1, cgroup2 in the kernel but not mounted", V1.to_owned(), format!("{V1_OWN}0::/a\n"), vec![v1_plan.to_owned()]),
+            (
+                "v1, cgroup2 in the kernel but not mounted",
+                V1.to_owned(),
+                format!("{V1_OWN}0::/a\n"),
+                vec![v1_plan.to_owned()],
+            ),
             (
                 "systemd hybrid",
                 format!("{TMPFS}{V1}{UNIFIED}"),
@@ -205,15 +210,26 @@ mod tests {
                 "systemd v2 service",
                 V2.to_owned(),
                 "0::/system.slice/dockless.service\n".to_owned(),
-                vec![format!("v2 /sys/fs/cgroup/system.slice/dockless.service={all}"), format!("v2 /sys/fs/cgroup={all}")],
+                vec![
+                    format!("v2 /sys/fs/cgroup/system.slice/dockless.service={all}"),
+                    format!("v2 /sys/fs/cgroup={all}"),
+                ],
             ),
             (
                 "systemd v2 service, moved into its supervisor leaf",
                 V2.to_owned(),
                 "0::/system.slice/dockless.service/supervisor\n".to_owned(),
-                vec![format!("v2 /sys/fs/cgroup/system.slice/dockless.service={all}"), format!("v2 /sys/fs/cgroup={all}")],
+                vec![
+                    format!("v2 /sys/fs/cgroup/system.slice/dockless.service={all}"),
+                    format!("v2 /sys/fs/cgroup={all}"),
+                ],
             ),
-            ("docker v2, supervisor leaf at the top of its namespace", V2.to_owned(), "0::/supervisor\n".to_owned(), vec![format!("v2 /sys/fs/cgroup={all}")]),
+            (
+                "docker v2, supervisor leaf at the top of its namespace",
+                V2.to_owned(),
+                "0::/supervisor\n".to_owned(),
+                vec![format!("v2 /sys/fs/cgroup={all}")],
+            ),
             (
                 "docker v2, host cgroup namespace",
                 V2.replace(" / ", " /docker/ab "),
@@ -230,30 +246,19 @@ mod tests {
                 "v2 mount of another namespace",
                 V2.to_owned(),
                 "0::/../../x\n".to_owned(),
-                vec![
-                    "own control group /../../x cannot be seen below /sys/fs/cgroup: mount the hierarchy in this namespace \
-                     again, or start with a private cgroup namespace"
-                        .to_owned(),
-                ],
+                vec!["own control group /../../x cannot be seen below /sys/fs/cgroup".to_owned()],
             ),
             (
                 "v1 without a memory controller",
                 V1.lines().filter(|l| !l.contains("memory")).map(|l| format!("{l}\n")).collect(),
                 V1_OWN.to_owned(),
-                vec![
-                    "control group controller \"memory\" is not available in /sys/fs/cgroup: delegate it (Delegate=yes in the \
-                     systemd unit; Delegate=cpu memory pids for user@.service), mount it, or enable it on the kernel command line"
-                        .to_owned(),
-                ],
+                vec!["control group controller \"memory\" is not available in /sys/fs/cgroup".to_owned()],
             ),
             (
                 "nothing mounted",
                 TMPFS.to_owned(),
                 "0::/\n".to_owned(),
-                vec![
-                    "no control groups are mounted: mount cgroup2 at /sys/fs/cgroup, or give the container its cgroup mount"
-                        .to_owned(),
-                ],
+                vec!["no control groups are mounted".to_owned()],
             ),
         ];
         for (case, mountinfo, own, expected) in rows {
