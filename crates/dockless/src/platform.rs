@@ -6,10 +6,10 @@ use dockless_control::{
     BuildFailure, BuildJob, BuildLog, Control, LogQuery, LogStream, Platform, Running, Stream, Trouble, UpgradeFailure,
 };
 use dockless_gateway::{BoxFuture, Deployment, Directory, LoadError};
-use dockless_model::{DeploymentId, Digest, Host, Output};
+use dockless_model::{DeploymentId, Digest, Host, Output, SourcePath};
 use dockless_node::logs::{Followed, LogLine, Source as LogSource};
 use dockless_node::{CallError, Node};
-use dockless_pool::{FunctionSpec, Pool};
+use dockless_pool::{Pool, Program, Spec};
 use dockless_routing::Table;
 use dockless_sandbox::protocol::Refusal;
 use dockless_wire::{Instance, LogRecord, RuntimeStatus};
@@ -182,24 +182,24 @@ impl Directory for Hosts {
             let hosted = self.0.load_host(host).await.map_err(|error| LoadError(Box::new(error)))?;
             let Some(hosted) = hosted else { return Ok(None) };
             let routes = Table::compile(&hosted.output.routes).map_err(|error| LoadError(Box::new(error)))?;
-            let functions: BTreeMap<_, _> = hosted
-                .output
-                .functions
-                .iter()
-                .map(|(name, function)| {
-                    let spec = FunctionSpec {
-                        deployment: hosted.id.clone(),
-                        account: hosted.account.clone(),
-                        project: hosted.project.clone(),
-                        name: name.clone(),
-                        function: Arc::new(function.clone()),
-                        env: hosted.env.clone(),
-                        region: REGION,
-                        url: hosted.host.clone(),
-                    };
-                    (name.clone(), Arc::new(spec))
-                })
-                .collect();
+            let functions = hosted.output.functions.iter();
+            let functions = functions.map(|(name, function)| (name, Program::Function(Arc::new(function.clone()))));
+            let services = hosted.output.services.iter();
+            let services = services.map(|(name, service)| (name, Program::Service(Arc::new(service.clone()))));
+            let spec = |(name, program): (&SourcePath, Program)| {
+                let spec = Spec {
+                    deployment: hosted.id.clone(),
+                    account: hosted.account.clone(),
+                    project: hosted.project.clone(),
+                    name: name.clone(),
+                    program,
+                    env: hosted.env.clone(),
+                    region: REGION,
+                    url: hosted.host.clone(),
+                };
+                (name.clone(), Arc::new(spec))
+            };
+            let programs: BTreeMap<_, _> = functions.chain(services).map(spec).collect();
             Ok(Some(Arc::new(Deployment {
                 id: hosted.id,
                 account: hosted.account,
@@ -207,7 +207,7 @@ impl Directory for Hosts {
                 host: hosted.host,
                 output: hosted.output,
                 routes: Arc::new(routes),
-                functions,
+                programs,
                 disabled: false,
             })))
         })

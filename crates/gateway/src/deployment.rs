@@ -2,7 +2,7 @@
 
 use crate::BoxFuture;
 use dockless_model::{AccountId, DeploymentId, Host, Output, ProjectName, SourcePath, output::StaticFile};
-use dockless_pool::FunctionSpec;
+use dockless_pool::Spec;
 use dockless_routing::Table;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,8 +21,8 @@ pub struct Deployment {
     pub output: Arc<Output>,
     /// The output's routes, compiled.
     pub routes: Arc<Table>,
-    /// Output path → function.
-    pub functions: BTreeMap<SourcePath, Arc<FunctionSpec>>,
+    /// Output path → function or service.
+    pub programs: BTreeMap<SourcePath, Arc<Spec>>,
     /// Scaled to zero by its owner: every request is refused.
     pub disabled: bool,
 }
@@ -31,19 +31,28 @@ pub struct Deployment {
 #[derive(Debug, Clone)]
 pub(crate) enum Found<'a> {
     File(&'a StaticFile),
-    Function(&'a Arc<FunctionSpec>),
+    Program(&'a Arc<Spec>),
 }
 
 impl Deployment {
+    /// The service that everything leads to, where there is nothing beside it: its paths are its own business.
+    pub(crate) fn only_service(&self) -> Option<&Arc<Spec>> {
+        let mut programs = self.programs.values();
+        match (programs.next(), programs.next()) {
+            (Some(spec), None) if spec.service().is_some() && self.output.files.is_empty() => Some(spec),
+            _ => None,
+        }
+    }
+
     /// A file goes before a function of the same name, the path itself before an index file in it.
     pub(crate) fn look_up(&self, output: &str) -> Option<Found<'_>> {
         let file = |path: &str| self.output.files.get(path).map(Found::File);
-        let function = |path: &str| self.functions.get(path).map(Found::Function);
+        let program = |path: &str| self.programs.get(path).map(Found::Program);
         let inside = |name: &str| if output.is_empty() { name.to_owned() } else { format!("{output}/{name}") };
         file(output)
-            .or_else(|| function(output))
+            .or_else(|| program(output))
             .or_else(|| file(&inside("index.html")))
-            .or_else(|| function(&inside("index")))
+            .or_else(|| program(&inside("index")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A request to a function: lease, send, and once more where rule 5 of the design allows it.
+//! A request to a function or service: lease, send, and once more where that is safe.
 //!
 //! ```text
 //! refuse early ─► acquire ─► send ─► answer, the lease in its body
@@ -20,7 +20,7 @@ use crate::{
 };
 use bytes::Bytes;
 use dockless_model::{Code, RequestId};
-use dockless_pool::{BodyError, FunctionSpec, InvocationBody, Replay, RequestBody, Timings};
+use dockless_pool::{BodyError, InvocationBody, Replay, RequestBody, Spec, Timings};
 use http::{HeaderMap, Method, Request, Response, Uri, header, request::Parts, uri::PathAndQuery};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
@@ -30,10 +30,10 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 /// Headers with this beginning are between us and our launchers; a stranger's are dropped, both ways.
 const OWN_PREFIX: &str = "x-dockless-";
 
-/// What is known of a request to a function beside the request.
+/// What is known of a request to a function or service beside the request.
 pub(crate) struct Call<'a> {
     pub(crate) id: &'a RequestId,
-    pub(crate) spec: &'a Arc<FunctionSpec>,
+    pub(crate) spec: &'a Arc<Spec>,
     pub(crate) authority: &'a Authority,
     pub(crate) peer: IpAddr,
     /// With the route's parameters.
@@ -41,7 +41,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl Inner {
-    /// Answers from an instance of the function. The body stays unread until an instance takes it; dropping the future
+    /// Answers from an instance. The body stays unread until an instance takes it; dropping the future
     /// or the answer tells the pool that the client is gone.
     pub(crate) async fn call(&self, call: Call<'_>, head: Parts, body: Incoming) -> Result<Response<Body>, Failure> {
         refuse_early(&call, &head, &body)?;
@@ -53,7 +53,7 @@ impl Inner {
                 self.pool.acquire(call.spec).await.map_err(|refusal| Failure::new(refusal.code, refusal.detail))?;
             let (timings, instance, sent) = (lease.timings(), lease.instance().clone(), Instant::now());
             let failure = match lease.send(request).await {
-                Ok(response) => return Ok(self.back(response, &timings, sent)),
+                Ok(response) => return Ok(self.back(call.spec, response, &timings, sent)),
                 Err(failure) => failure,
             };
             if overflow.happened() {
@@ -75,7 +75,7 @@ impl Inner {
         }
     }
 
-    /// The request as the function sees it, and what is needed to make it again if that is allowed.
+    /// The request as the program sees it, and what is needed to make it again if that is allowed.
     fn forward(
         &self,
         call: &Call<'_>,
@@ -94,7 +94,7 @@ impl Inner {
 
         let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
         let again = (safe && body.is_end_stream()).then(|| Again { uri: uri.clone(), headers: headers.clone() });
-        let (body, overflow) = Upload::new(body, call.spec.function.limits.body_bytes);
+        let (body, overflow) = Upload::new(body, body_limit(call.spec));
         let mut request = Request::new(body.boxed());
         *request.method_mut() = head.method;
         *request.uri_mut() = uri;
@@ -104,12 +104,19 @@ impl Inner {
     }
 
     /// The answer as the client sees it.
-    fn back(&self, response: Response<InvocationBody>, timings: &Timings, sent: Instant) -> Response<Body> {
+    fn back(
+        &self,
+        spec: &Spec,
+        response: Response<InvocationBody>,
+        timings: &Timings,
+        sent: Instant,
+    ) -> Response<Body> {
         let mut response = response.map(Body::Invocation);
         let headers = response.headers_mut();
         strip_hop_by_hop(headers);
         strip_prefixed(headers, OWN_PREFIX);
-        if !headers.contains_key(header::CACHE_CONTROL) {
+        // A service is a whole server: what it does not say is not said.
+        if spec.function().is_some() && !headers.contains_key(header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, REVALIDATE);
         }
         if self.config.server_timing {
@@ -142,18 +149,18 @@ fn refuse_early(call: &Call<'_>, head: &Parts, body: &Incoming) -> Result<(), Fa
     let websocket = head.headers.get_all(header::UPGRADE).iter().any(|value| {
         value.to_str().is_ok_and(|value| value.split(',').any(|name| name.trim().eq_ignore_ascii_case("websocket")))
     });
-    if websocket {
+    if websocket && call.spec.function().is_some() {
         return Err(Failure::new(Code::WebsocketInFunction, call.spec.name.as_str()));
     }
     // Exact where the request has a content-length, absent where it is chunked: that is counted as it passes.
-    if body.size_hint().lower() > call.spec.function.limits.body_bytes {
+    if body.size_hint().lower() > body_limit(call.spec) {
         return Err(too_large(call.spec));
     }
     Ok(())
 }
 
-fn too_large(spec: &FunctionSpec) -> Failure {
-    Failure::new(Code::BodyTooLarge, BodyError::TooLarge { limit: spec.function.limits.body_bytes }.to_string())
+fn too_large(spec: &Spec) -> Failure {
+    Failure::new(Code::BodyTooLarge, BodyError::TooLarge { limit: body_limit(spec) }.to_string())
 }
 
 /// The original path, with the merged query: a route's destination is not shown to functions.
@@ -161,4 +168,9 @@ fn target(path: &str, query: Option<&str>) -> Result<Uri, Failure> {
     let text = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
     let target: PathAndQuery = text.parse().map_err(|error| Failure::internal(&error))?;
     Ok(Uri::from(target))
+}
+
+/// Largest body of a request; services have no limit.
+fn body_limit(spec: &Spec) -> u64 {
+    spec.function().map_or(u64::MAX, |function| function.limits.body_bytes)
 }

@@ -93,6 +93,11 @@ impl Inner {
         if matches!(head.method, Method::CONNECT | Method::TRACE) {
             return Err(Failure::new(Code::MethodNotAllowed, head.method.as_str()));
         }
+        if let Some(spec) = deployment.only_service() {
+            let query = head.uri.query().map(str::to_owned);
+            let call = Call { id, spec, authority: &authority, peer: peer.0.ip().to_canonical(), query };
+            return self.call(call, head, body).await;
+        }
         let raw = collapse(head.uri.path());
         if let Cow::Owned(clean) = &raw
             && matches!(head.method, Method::GET | Method::HEAD)
@@ -103,7 +108,7 @@ impl Inner {
         let found = deployment.routes.find(&path, head.uri.query(), |output| deployment.look_up(output));
         match found.map(|found| (found.found, found.query)) {
             Some((Found::File(file), _)) => self.files.answer(file, &head).await,
-            Some((Found::Function(spec), query)) => {
+            Some((Found::Program(spec), query)) => {
                 let call = Call { id, spec, authority: &authority, peer: peer.0.ip().to_canonical(), query };
                 self.call(call, head, body).await
             }

@@ -8,7 +8,7 @@ use dockless_model::{
     Digest, FunctionLimits, SourcePath,
     output::{Function, Phase, Route},
 };
-use dockless_pool::FunctionSpec;
+use dockless_pool::{Program, Spec};
 use dockless_routing::Table;
 use std::{collections::BTreeMap, sync::Arc};
 use support::{Server, read_one};
@@ -32,17 +32,17 @@ async fn server() -> Server {
             limits: FunctionLimits::default(),
             helpers: true,
         };
-        let spec = FunctionSpec {
+        let spec = Spec {
             deployment: plain.id.clone(),
             account: plain.account.clone(),
             project: plain.project.clone(),
             name: name.clone(),
-            function: Arc::new(function),
+            program: Program::Function(Arc::new(function)),
             env: Arc::default(),
             region: "dev1",
             url: plain.host.clone(),
         };
-        deployment.functions.insert(name, Arc::new(spec));
+        deployment.programs.insert(name, Arc::new(spec));
     }
     let route =
         Route { src: "/api/user/([^/]+)".into(), dest: "/api/user/[id]?id=$1".into(), phase: Phase::Filesystem };

@@ -1,11 +1,13 @@
 //! Sandboxes that another server left behind, because it died or hands over to us.
 
 use crate::instance::{Birth, LauncherState};
+use crate::link::Link;
 use crate::node::{NodeEvent, Tools};
 use crate::shelf::Shelf;
 use crate::tag::Tag;
+use crate::warden::PreparedFds;
 use crate::{CallError, Instance, KillReason, Started};
-use dockless_sandbox::protocol::{Answer, Listed, Refusal, Verb};
+use dockless_sandbox::protocol::{Answer, Listed, Origin, Refusal, Verb};
 use std::io::{Read as _, Seek as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,7 +105,7 @@ async fn adopt_all(tools: &Arc<Tools>, shelf: &Shelf, news: &mpsc::Sender<NodeEv
 
 /// What a launcher does, once it has loaded its code.
 async fn state(instance: &Instance) -> Option<LauncherState> {
-    let limit = instance.spec().function.limits.boot();
+    let limit = instance.spec().boot();
     let settled = async {
         loop {
             match instance.ask(ANSWER_WITHIN).await {
@@ -135,17 +137,20 @@ async fn adopt(
     news: &mpsc::Sender<NodeEvent>,
     listed: Listed,
 ) -> Result<&'static str, CallError> {
-    let id = listed.instance;
+    let id = listed.instance.clone();
     tools.registry.expect(&id);
     let fds = tools.warden.sandbox(Verb::Adopt { instance: id.clone() }).await?;
-    let birth = Birth { id, runtime: listed.runtime.clone(), memory: listed.memory, frozen: true };
+    let Origin::Runtime { runtime, .. } = listed.origin.clone() else {
+        return adopt_service(tools, news, listed, fds).await;
+    };
+    let birth = Birth { id, origin: listed.origin, frozen: true };
     let instance = Instance::new(tools, birth, fds).map_err(CallError::Send)?;
     tools.registry.enter(&instance);
     let lost = |why| {
         instance.kill(KillReason::Lost);
         Ok(why)
     };
-    if listed.gone_to.is_none() {
+    if !listed.gone {
         if !listed.frozen || instance.connect().await.is_err() {
             return lost("half-made: ended");
         }
@@ -155,7 +160,8 @@ async fn adopt(
     }
     let Some(tag) = Tag::read(&listed.tag) else { return lost("of unknown owner: ended") };
     let started = tag.started();
-    instance.identify(&tag.into_spec(listed.runtime), started, Started::default());
+    let Some(spec) = tag.into_spec(Some(runtime)) else { return lost("of another kind: ended") };
+    instance.identify(&spec, started, Started::default());
     let busy = if listed.frozen {
         instance.doubt();
         None
@@ -180,4 +186,47 @@ async fn adopt(
         return lost("nobody takes it: ended");
     }
     Ok(outcome)
+}
+
+/// Takes a service over: it runs on as it is. Requests that were on their way are not: their connections were the former
+/// server's.
+async fn adopt_service(
+    tools: &Arc<Tools>,
+    news: &mpsc::Sender<NodeEvent>,
+    listed: Listed,
+    fds: PreparedFds,
+) -> Result<&'static str, CallError> {
+    let id = listed.instance;
+    let link = Link::new(id.clone(), tools.warden.clone(), Vec::new());
+    let birth = Birth { id, origin: listed.origin, frozen: listed.frozen };
+    let instance = Instance::new_service(tools, birth, fds, link).map_err(CallError::Send)?;
+    tools.registry.enter(&instance);
+    let lost = |why| {
+        instance.kill(KillReason::Lost);
+        Ok(why)
+    };
+    let Some(tag) = Tag::read(&listed.tag).filter(|_| listed.gone) else { return lost("half-made: ended") };
+    let started = tag.started();
+    let Some(spec) = tag.into_spec(None) else { return lost("of another kind: ended") };
+    instance.identify(&spec, started, Started::default());
+    if instance.thaw().is_err() || state(&instance).await.is_none() {
+        return lost("without answer: ended");
+    }
+    // The status is told after the ports.
+    let declared = instance.spec().service().map(|service| service.image.process.ports.clone()).unwrap_or_default();
+    let aim = {
+        let life = instance.peek();
+        let declared = life.listening.iter().find(|address| declared.contains(&address.port()));
+        declared.or(life.listening.first()).copied()
+    };
+    let Some(address) = aim else { return lost("not listening yet: ended") };
+    instance.aim(address);
+    if instance.connect().await.is_err() {
+        return lost("out of reach: ended");
+    }
+    instance.set_loaded();
+    if news.send(NodeEvent::Adopted { instance: instance.clone(), busy: None }).await.is_err() {
+        return lost("nobody takes it: ended");
+    }
+    Ok("service")
 }

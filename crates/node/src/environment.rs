@@ -1,4 +1,4 @@
-//! The environment of a function, in one place.
+//! The environment of functions and services, in one place.
 //!
 //! | name | value | |
 //! |---|---|---|
@@ -12,15 +12,27 @@
 //! | `NODE_ENV` | `production` | a user may set it |
 //!
 //! Everything else is the user's. Nothing of the host's environment is inherited.
+//!
+//! A service has its image's environment below the user's, `PORT` where neither sets it, and of the table only the rows
+//! that say where it runs.
 
-use crate::FunctionSpec;
+use crate::Spec;
 use dockless_model::Secret;
+use dockless_model::output::Service;
 use std::collections::BTreeMap;
+
+/// What a service is told to listen on if nothing else is known, as the builders of this kind of platform have it.
+const DEFAULT_PORT: u16 = 3000;
 
 /// Whether only the platform sets this variable.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
-    matches!(name, "PATH" | "HOME" | "DOCKLESS" | "VERCEL" | "NOW_REGION" | "VERCEL_REGION" | "VERCEL_URL")
+    matches!(name, "PATH" | "HOME") || is_ours(name)
+}
+
+/// Whether a variable says where a program runs.
+fn is_ours(name: &str) -> bool {
+    matches!(name, "DOCKLESS" | "VERCEL" | "NOW_REGION" | "VERCEL_REGION" | "VERCEL_URL")
         || name.starts_with("DOCKLESS_")
 }
 
@@ -54,14 +66,14 @@ pub fn acts_at_start(name: &str) -> bool {
 
 /// The part that must be there when the process starts; empty for most functions.
 #[must_use]
-pub(crate) fn at_start(spec: &FunctionSpec) -> BTreeMap<String, String> {
+pub(crate) fn at_start(spec: &Spec) -> BTreeMap<String, String> {
     let exposed = |(name, value): (&String, &Secret)| (name.clone(), value.expose().to_owned());
     spec.env.iter().filter(|(name, _)| acts_at_start(name)).map(exposed).collect()
 }
 
 /// The whole environment.
 #[must_use]
-pub(crate) fn whole(spec: &FunctionSpec) -> BTreeMap<String, String> {
+pub(crate) fn whole(spec: &Spec) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
     set("LANG", "C.UTF-8");
@@ -72,6 +84,35 @@ pub(crate) fn whole(spec: &FunctionSpec) -> BTreeMap<String, String> {
     }
     set("PATH", "/usr/local/bin:/usr/bin:/bin");
     set("HOME", "/tmp");
+    ours(spec, &mut |name, value| {
+        env.insert(name.to_owned(), value.to_owned());
+    });
+    env
+}
+
+/// The port a service is told to use: what the user says, what its image says, the first one that declares, or 3000.
+pub(crate) fn port(spec: &Spec, service: &Service) -> u16 {
+    let process = &service.image.process;
+    let said = spec.env.get("PORT").map(Secret::expose).or(process.env.get("PORT").map(String::as_str));
+    said.and_then(|port| port.parse().ok()).or(process.ports.first().copied()).unwrap_or(DEFAULT_PORT)
+}
+
+/// The whole environment of a service: the image's, then the user's, then what says where it runs.
+#[must_use]
+pub(crate) fn of_service(spec: &Spec, service: &Service) -> BTreeMap<String, String> {
+    let mut env = service.image.process.env.clone();
+    env.entry("PORT".to_owned()).or_insert_with(|| port(spec, service).to_string());
+    for (name, value) in spec.env.iter().filter(|(name, _)| !is_ours(name)) {
+        env.insert(name.clone(), value.expose().to_owned());
+    }
+    ours(spec, &mut |name, value| {
+        env.insert(name.to_owned(), value.to_owned());
+    });
+    env
+}
+
+/// What says where a program runs.
+fn ours(spec: &Spec, set: &mut dyn FnMut(&str, &str)) {
     for name in ["DOCKLESS", "VERCEL"] {
         set(name, "1");
     }
@@ -83,7 +124,6 @@ pub(crate) fn whole(spec: &FunctionSpec) -> BTreeMap<String, String> {
     }
     set("DOCKLESS_DEPLOYMENT", spec.deployment.as_str());
     set("DOCKLESS_PROJECT", spec.project.as_str());
-    env
 }
 
 #[cfg(test)]

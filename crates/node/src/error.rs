@@ -87,6 +87,12 @@ pub enum StartError {
         /// How it ended, if it did.
         death: Option<Arc<Death>>,
     },
+    /// The service ran, but never listened on a TCP port.
+    #[error("it did not listen on a TCP port within {} s", .within.as_secs_f64())]
+    NeverListened {
+        /// The boot limit.
+        within: Duration,
+    },
     /// The deployment's runtime is not on this machine.
     #[error("runtime {0} is not on this machine")]
     RuntimeMissing(RuntimeId),

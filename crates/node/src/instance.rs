@@ -13,18 +13,20 @@ pub use events::{Ended, Life, Started};
 
 use crate::connection::{NotSent, Slot};
 use crate::freezer::Freezer;
+use crate::link::{Carrier, Link};
 use crate::logs::{Entry, Level, Origin, Source, pieces};
 use crate::node::Tools;
 use crate::output::Output;
 use crate::warden::PreparedFds;
-use crate::{Death, FunctionSpec, InstanceError, KillReason, RequestBody, StartError};
+use crate::{Death, InstanceError, KillReason, RequestBody, Spec, StartError};
 use dockless_model::{InstanceId, MemoryMib, RuntimeId, Timestamp};
 use dockless_sandbox::frames::{MAX_TO_LAUNCHER, ToLauncher};
-use dockless_sandbox::protocol::{Answer, Usage, Verb};
+use dockless_sandbox::protocol::{self, Answer, Usage, Verb};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -48,14 +50,11 @@ pub struct Instance(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     id: InstanceId,
-    runtime: RuntimeId,
-    memory: MemoryMib,
+    kind: Kind,
     pid: u32,
-    socket: PathBuf,
     tools: Arc<Tools>,
     identity: OnceLock<Identity>,
     life: watch::Sender<Life>,
-    connection: Slot,
     /// Not split into halves: dropping one would shut the socket down for our successor, who holds a duplicate.
     control: UnixStream,
     /// Frames go out one after the other.
@@ -76,21 +75,29 @@ struct Inner {
     over: CancellationToken,
 }
 
+/// How requests reach it.
+#[derive(Debug)]
+enum Kind {
+    /// One connection to its launcher.
+    Function { runtime: RuntimeId, memory: MemoryMib, socket: PathBuf, connection: Slot },
+    /// Many to the port it listens on.
+    Service(Link),
+}
+
 /// Whose it is, from `go` on.
 #[derive(Debug)]
 struct Identity {
-    spec: Arc<FunctionSpec>,
+    spec: Arc<Spec>,
     origin: Arc<Origin>,
     at: Timestamp,
-    started: Started,
+    started: Mutex<Started>,
 }
 
 /// What is known of a sandbox when it comes.
 #[derive(Debug, Clone)]
 pub(crate) struct Birth {
     pub(crate) id: InstanceId,
-    pub(crate) runtime: RuntimeId,
-    pub(crate) memory: MemoryMib,
+    pub(crate) origin: protocol::Origin,
     pub(crate) frozen: bool,
 }
 
@@ -108,8 +115,21 @@ pub(crate) enum LauncherState {
 }
 
 impl Instance {
-    /// Takes a sandbox's descriptors into use.
+    /// Takes the descriptors of a function's sandbox into use.
     pub(crate) fn new(tools: &Arc<Tools>, birth: Birth, fds: PreparedFds) -> io::Result<Self> {
+        let protocol::Origin::Runtime { runtime, memory } = birth.origin.clone() else {
+            return Err(io::Error::other("the sandbox of a service was taken for one of a function"));
+        };
+        let socket = fds.prepared.socket.clone().into();
+        Self::of(tools, birth, fds, Kind::Function { runtime, memory, socket, connection: Slot::default() })
+    }
+
+    /// Takes the descriptors of a service's sandbox into use.
+    pub(crate) fn new_service(tools: &Arc<Tools>, birth: Birth, fds: PreparedFds, link: Link) -> io::Result<Self> {
+        Self::of(tools, birth, fds, Kind::Service(link))
+    }
+
+    fn of(tools: &Arc<Tools>, birth: Birth, fds: PreparedFds, kind: Kind) -> io::Result<Self> {
         let control = std::os::unix::net::UnixStream::from(fds.control);
         control.set_nonblocking(true)?;
         let control = UnixStream::from_std(control)?;
@@ -117,14 +137,11 @@ impl Instance {
         let freezer = Freezer::new(tools.freezer_kind, fds.freezer_control, fds.freezer_events, birth.frozen);
         let instance = Self(Arc::new(Inner {
             id: birth.id,
-            runtime: birth.runtime,
-            memory: birth.memory,
+            kind,
             pid: fds.prepared.pid,
-            socket: fds.prepared.socket.into(),
             tools: tools.clone(),
             identity: OnceLock::new(),
             life: watch::Sender::new(Life::default()),
-            connection: Slot::default(),
             control,
             writing: tokio::sync::Mutex::new(()),
             freezer: Arc::new(freezer),
@@ -153,20 +170,17 @@ impl Instance {
     /// # Panics
     /// Never outside this crate: instances are given out after `go`.
     #[must_use]
-    pub fn spec(&self) -> &Arc<FunctionSpec> {
+    pub fn spec(&self) -> &Arc<Spec> {
         &self.0.identity.get().expect("given out after go").spec
     }
 
-    /// Its runtime.
+    /// Runtime and memory class of a function's instance.
     #[must_use]
-    pub fn runtime(&self) -> &RuntimeId {
-        &self.0.runtime
-    }
-
-    /// Its memory class.
-    #[must_use]
-    pub fn memory(&self) -> MemoryMib {
-        self.0.memory
+    pub fn runtime(&self) -> Option<(&RuntimeId, MemoryMib)> {
+        match &self.0.kind {
+            Kind::Function { runtime, memory, .. } => Some((runtime, *memory)),
+            Kind::Service(_) => None,
+        }
     }
 
     /// Its first process, as the host counts.
@@ -178,7 +192,8 @@ impl Instance {
     /// How it was started, and how long that took. An adopted one was not started by this server.
     #[must_use]
     pub fn started(&self) -> Started {
-        self.0.identity.get().map_or(Started::default(), |identity| identity.started)
+        let started = |identity: &Identity| *identity.started.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.identity.get().map_or(Started::default(), started)
     }
 
     /// When it was given its code.
@@ -249,7 +264,10 @@ impl Instance {
     /// Nobody accepts.
     pub async fn connect(&self) -> Result<(), InstanceError> {
         let io = |source| InstanceError::Io { step: "connect to the instance", source };
-        self.0.connection.open(&self.0.socket).await.map_err(io)
+        match &self.0.kind {
+            Kind::Function { socket, connection, .. } => connection.open(socket).await.map_err(io),
+            Kind::Service(link) => link.open().await.map_err(io),
+        }
     }
 
     /// Announces a request: returns its serial number, and what is printed from now on is noted as its own.
@@ -259,17 +277,70 @@ impl Instance {
         self.0.issued.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Sends a request and waits for the head of its response. Dropping this closes the connection.
+    /// Sends a request to a function and waits for the head of its response. Dropping this closes the connection.
     ///
     /// # Errors
     /// See [`NotSent`].
     pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, NotSent> {
-        self.0.connection.send(&self.0.socket, request).await
+        match &self.0.kind {
+            Kind::Function { socket, connection, .. } => connection.send(socket, request).await,
+            Kind::Service(_) => Err(wrong_kind(request)),
+        }
     }
 
-    /// Closes the connection: the function sees its client leave. The next request makes a new one.
+    /// Sends a request to a service, one of many at a time, and waits for the head of its response. A request that is
+    /// not `repeatable` gets a connection on which nothing can have gone wrong yet. Dropping this closes the connection.
+    ///
+    /// # Errors
+    /// See [`NotSent`].
+    pub async fn send_to_service(
+        &self,
+        request: Request<RequestBody>,
+        repeatable: bool,
+    ) -> Result<(Response<Incoming>, Carrier), NotSent> {
+        self.0.issued.fetch_add(1, Ordering::Relaxed);
+        match &self.0.kind {
+            Kind::Service(link) => link.send(request, repeatable).await,
+            Kind::Function { .. } => Err(wrong_kind(request)),
+        }
+    }
+
+    /// Closes what is open between requests: a function sees its client leave. The next request connects anew.
     pub fn disconnect(&self) {
-        self.0.connection.close();
+        match &self.0.kind {
+            Kind::Function { connection, .. } => connection.close(),
+            Kind::Service(link) => link.close(),
+        }
+    }
+
+    /// The port inside its sandbox that requests go to, of a service.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match &self.0.kind {
+            Kind::Service(link) => link.target().map(|target| target.port()),
+            Kind::Function { .. } => None,
+        }
+    }
+
+    /// Where requests to a service go from now on.
+    pub(crate) fn aim(&self, address: SocketAddr) {
+        if let Kind::Service(link) = &self.0.kind {
+            link.aim(address);
+        }
+    }
+
+    /// Asks the program of a service to end by the signal its image names, and ends it if it has not ended within
+    /// `grace`. Returns at once.
+    pub fn stop(&self, signal: i32, grace: Duration, reason: KillReason) {
+        self.0.killed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        let instance = self.clone();
+        tokio::spawn(async move {
+            // Only tells: one that does not take it is ended below.
+            let told = instance.tell(&ToLauncher::Signal { signal }).await;
+            if told.is_err() || tokio::time::timeout(grace, instance.death()).await.is_err() {
+                instance.kill(reason);
+            }
+        });
     }
 
     /// Ends it, whatever it does. Returns at once; [`Life::death`] follows.
@@ -291,7 +362,7 @@ impl Instance {
     /// # Errors
     /// The warden did not take it back.
     pub async fn release(&self) -> Result<(), InstanceError> {
-        self.0.connection.close();
+        self.disconnect();
         self.drain().await;
         self.0.over.cancel();
         self.0.tasks.close();
@@ -323,15 +394,22 @@ impl Instance {
     }
 
     /// Tells who it is from now on. Once.
-    pub(crate) fn identify(&self, spec: &Arc<FunctionSpec>, at: Timestamp, started: Started) {
+    pub(crate) fn identify(&self, spec: &Arc<Spec>, at: Timestamp, started: Started) {
         let origin = Origin {
             deployment: spec.deployment.clone(),
             function: spec.name.clone(),
             instance: Some(self.0.id.clone()),
         };
-        let identity = Identity { spec: spec.clone(), origin: Arc::new(origin), at, started };
+        let identity = Identity { spec: spec.clone(), origin: Arc::new(origin), at, started: Mutex::new(started) };
         // A second time cannot be: `go` is once, and adoption makes a new handle.
         let _: Result<(), Identity> = self.0.identity.set(identity);
+    }
+
+    /// How its start went, where that is known only later.
+    pub(crate) fn set_started(&self, started: Started) {
+        if let Some(identity) = self.0.identity.get() {
+            *identity.started.lock().unwrap_or_else(PoisonError::into_inner) = started;
+        }
     }
 
     /// Writes a frame of JSON bytes to the launcher.
@@ -422,4 +500,9 @@ impl Instance {
     fn serving(&self) -> MutexGuard<'_, Option<Arc<str>>> {
         self.0.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A mistake of ours, told without losing the request.
+fn wrong_kind(request: Request<RequestBody>) -> NotSent {
+    NotSent::Untouched { request: request.into(), cause: "the instance is of another kind".into() }
 }

@@ -8,7 +8,7 @@ use crate::registry::Registry;
 use crate::shelf::Shelf;
 use crate::tag::Tag;
 use crate::warden::Warden;
-use crate::{CallError, FunctionSpec, ImportError, Instance, Logs, NodeConfig, NodeError, StartError, start};
+use crate::{CallError, ImportError, Instance, Logs, NodeConfig, NodeError, Spec, StartError, start};
 use dockless_blob::BlobStore;
 use dockless_model::output::BundleFile;
 use dockless_model::{AccountId, Clock, DeploymentId, Digest, Entropy, InstanceId, RuntimeId, SourcePath};
@@ -203,9 +203,11 @@ impl Node {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(&self, spec: &Arc<FunctionSpec>) -> Result<Instance, StartError> {
-        if !self.welcome.runtimes.iter().any(|runtime| runtime.id == spec.function.runtime) {
-            return Err(StartError::RuntimeMissing(spec.function.runtime.clone()));
+    pub async fn start(&self, spec: &Arc<Spec>) -> Result<Instance, StartError> {
+        if let Some(function) = spec.function()
+            && !self.welcome.runtimes.iter().any(|runtime| runtime.id == function.runtime)
+        {
+            return Err(StartError::RuntimeMissing(function.runtime.clone()));
         }
         start::start(&self.tools, &self.shelf, &self.boots, spec).await
     }

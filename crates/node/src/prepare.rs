@@ -4,7 +4,7 @@ use crate::instance::Birth;
 use crate::node::Tools;
 use crate::{Instance, StartError};
 use dockless_model::{InstanceId, MemoryMib, RuntimeId};
-use dockless_sandbox::protocol::Verb;
+use dockless_sandbox::protocol::{Origin, Verb};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -46,11 +46,11 @@ pub(crate) async fn prepare(
     env: BTreeMap<String, String>,
 ) -> Result<Unfinished, StartError> {
     let id = InstanceId::random(tools.entropy.as_ref());
-    tools.registry.expect(&id);
-    let guard = Expected { tools, id: &id, given: false };
+    let guard = Expected::announce(tools, &id);
     let verb = Verb::Prepare { instance: id.clone(), runtime: runtime.clone(), memory, env };
     let fds = tools.warden.sandbox(verb).await?;
-    let birth = Birth { id: id.clone(), runtime: runtime.clone(), memory, frozen: false };
+    let origin = Origin::Runtime { runtime: runtime.clone(), memory };
+    let birth = Birth { id: id.clone(), origin, frozen: false };
     let instance = Instance::new(tools, birth, fds).map_err(StartError::during("use the descriptors"))?;
     guard.given();
     tools.registry.enter(&instance);
@@ -58,14 +58,21 @@ pub(crate) async fn prepare(
 }
 
 /// Forgets an announced instance that never came, and has the warden end it should it still come.
-struct Expected<'a> {
+pub(crate) struct Expected<'a> {
     tools: &'a Arc<Tools>,
     id: &'a InstanceId,
     given: bool,
 }
 
-impl Expected<'_> {
-    fn given(mut self) {
+impl<'a> Expected<'a> {
+    /// Says that this instance is asked for.
+    pub(crate) fn announce(tools: &'a Arc<Tools>, id: &'a InstanceId) -> Self {
+        tools.registry.expect(id);
+        Self { tools, id, given: false }
+    }
+
+    /// It is here.
+    pub(crate) fn given(mut self) {
         self.given = true;
     }
 }

@@ -117,7 +117,8 @@ impl Shelf {
 
     /// Puts a frozen sandbox on it; one too many is ended.
     pub(crate) fn put(&self, instance: Instance) {
-        let class = Class { runtime: instance.runtime().clone(), memory: instance.memory() };
+        let Some((runtime, memory)) = instance.runtime() else { return };
+        let class = Class { runtime: runtime.clone(), memory };
         let full = {
             let mut stocks = self.stocks();
             let stock = stocks.entry(class).or_default();

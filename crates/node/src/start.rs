@@ -4,15 +4,17 @@
 //! hit:   warden go ∥ thaw ─────────────────────────────► go frame ─► (the caller's request follows at once)
 //! miss:  prepare ─► warden go ∥ connect ∥ process boots ─► go frame ─► (the same)
 //! ```
+//! The way of services is in `service`.
 
 use crate::node::Tools;
 use crate::prepare::{Unfinished, prepare};
 use crate::shelf::{Class, Shelf};
 use crate::tag::Tag;
-use crate::{CallError, FunctionSpec, Instance, KillReason, StartError, Started, environment};
+use crate::{CallError, Instance, KillReason, Program, Spec, StartError, Started, environment, groups, service};
+use dockless_model::output::Function;
 use dockless_sandbox::CODE_ROOT;
 use dockless_sandbox::frames::{Go, ToLauncher};
-use dockless_sandbox::protocol::{GroupCap, Refusal, Verb};
+use dockless_sandbox::protocol::{Refusal, Verb};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -26,20 +28,39 @@ pub(crate) async fn start(
     tools: &Arc<Tools>,
     shelf: &Shelf,
     boots: &Semaphore,
-    spec: &Arc<FunctionSpec>,
+    spec: &Arc<Spec>,
 ) -> Result<Instance, StartError> {
     let began = Instant::now();
     if !tools.memory.has_room() {
         return Err(StartError::NoRoom("memory".into()));
     }
     tools.memory.note_boot();
-    let class = Class { runtime: spec.function.runtime.clone(), memory: spec.function.limits.memory };
+    match &spec.program {
+        Program::Function(function) => start_function(tools, shelf, boots, spec, function, began).await,
+        Program::Service(service) => {
+            let _busy = shelf.busy();
+            // Only closed with the node.
+            let _permit = boots.acquire().await.map_err(|_| StartError::Warden(CallError::Gone))?;
+            service::start(tools, spec, service).await
+        }
+    }
+}
+
+async fn start_function(
+    tools: &Arc<Tools>,
+    shelf: &Shelf,
+    boots: &Semaphore,
+    spec: &Arc<Spec>,
+    function: &Arc<Function>,
+    began: Instant,
+) -> Result<Instance, StartError> {
+    let class = Class { runtime: function.runtime.clone(), memory: function.limits.memory };
     let _busy = shelf.busy();
     let env = environment::at_start(spec);
     // Sandboxes that died on the shelf are met here first; a boot from nothing is the last try.
     if env.is_empty() {
         while let Some(instance) = shelf.take(&class) {
-            match hit(tools, Unfinished::new(instance), spec, began).await {
+            match hit(tools, Unfinished::new(instance), spec, function, began).await {
                 Err(error @ (StartError::Warden(CallError::Refused(_)) | StartError::Io { .. })) => {
                     tracing::warn!(%error, "a sandbox of the shelf was of no use");
                 }
@@ -51,9 +72,9 @@ pub(crate) async fn start(
     let _permit = boots.acquire().await.map_err(|_| StartError::Warden(CallError::Gone))?;
     let booting = async {
         let instance = prepare(tools, &class.runtime, class.memory, env).await?;
-        miss(tools, instance, spec, began).await
+        miss(tools, instance, spec, function, began).await
     };
-    match tokio::time::timeout(spec.function.limits.boot(), booting).await {
+    match tokio::time::timeout(function.limits.boot(), booting).await {
         Ok(outcome) => outcome,
         Err(_) => Err(StartError::BootFailed { death: None }),
     }
@@ -62,20 +83,22 @@ pub(crate) async fn start(
 async fn hit(
     tools: &Arc<Tools>,
     instance: Unfinished,
-    spec: &Arc<FunctionSpec>,
+    spec: &Arc<Spec>,
+    function: &Arc<Function>,
     began: Instant,
 ) -> Result<Instance, StartError> {
     // The order leaves with the first poll; the thaw is written while the warden works on it.
-    let (ordered, thawed) = tokio::join!(go(tools, &instance, spec), async { instance.thaw() });
+    let (ordered, thawed) = tokio::join!(go(tools, &instance, spec, function), async { instance.thaw() });
     ordered?;
     thawed.map_err(|error| StartError::Io { step: "thaw", source: std::io::Error::other(error) })?;
-    finish(tools, instance, spec, Started { shelf: true, took: began.elapsed() }).await
+    finish(tools, instance, spec, function, Started { shelf: true, took: began.elapsed() }).await
 }
 
 async fn miss(
     tools: &Arc<Tools>,
     instance: Unfinished,
-    spec: &Arc<FunctionSpec>,
+    spec: &Arc<Spec>,
+    function: &Arc<Function>,
     began: Instant,
 ) -> Result<Instance, StartError> {
     // The socket listened before the process began: connecting does not wait for it.
@@ -85,55 +108,44 @@ async fn miss(
     };
     let listening =
         async { if instance.listens().await { Ok(()) } else { Err(StartError::BootFailed { death: None }) } };
-    if let Err(error) = tokio::try_join!(go(tools, &instance, spec), connected, listening) {
+    if let Err(error) = tokio::try_join!(go(tools, &instance, spec, function), connected, listening) {
         if instance.is_alive() {
             return Err(error);
         }
         let death = tokio::time::timeout(STORY, instance.death()).await.ok();
         return Err(StartError::BootFailed { death });
     }
-    finish(tools, instance, spec, Started { shelf: false, took: began.elapsed() }).await
+    finish(tools, instance, spec, function, Started { shelf: false, took: began.elapsed() }).await
 }
 
 /// Has the warden mount the code and set owner and limits. A tree that was evicted is made again, once.
-async fn go(tools: &Arc<Tools>, instance: &Instance, spec: &Arc<FunctionSpec>) -> Result<(), StartError> {
-    let limits = &spec.function.limits;
+async fn go(tools: &Arc<Tools>, instance: &Instance, spec: &Spec, function: &Function) -> Result<(), StartError> {
+    let limits = &function.limits;
     let verb = || Verb::Go {
         instance: instance.id().clone(),
-        code: spec.function.bundle,
-        groups: groups(spec),
+        code: Some(function.bundle),
+        groups: groups::of(spec),
         cpu_weight: limits.memory.cpu_weight(),
         tag: Tag::of(spec, tools.clock.now()),
     };
     match tools.warden.order(verb()).await {
         Err(CallError::Refused(Refusal::Unknown(_))) if instance.is_alive() => {
-            tools.imports.import(&spec.function.files).await?;
+            tools.imports.import(&function.files).await?;
             Ok(tools.warden.order(verb()).await?)
         }
         other => Ok(other?),
     }
 }
 
-/// What the warden counts, over all servers of this machine.
-fn groups(spec: &FunctionSpec) -> Vec<GroupCap> {
-    let account =
-        GroupCap { name: format!("account:{}", spec.account), max: dockless_model::Plan::Owner.function_instances() };
-    // A group's name is at most 512 bytes, a path may be longer.
-    let path = dockless_model::Digest::of(spec.name.as_str().as_bytes());
-    let function =
-        GroupCap { name: format!("function:{}/{path}", spec.deployment), max: spec.function.limits.max_instances };
-    vec![account, function]
-}
-
 /// Gives it the go, and until the boot limit to load its code.
 async fn finish(
     tools: &Arc<Tools>,
     instance: Unfinished,
-    spec: &Arc<FunctionSpec>,
+    spec: &Arc<Spec>,
+    function: &Arc<Function>,
     started: Started,
 ) -> Result<Instance, StartError> {
     instance.identify(spec, tools.clock.now(), started);
-    let function = &spec.function;
     let message = ToLauncher::Go(Go {
         entry: function.entrypoint.to_string(),
         root: CODE_ROOT.into(),

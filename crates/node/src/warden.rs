@@ -53,6 +53,14 @@ pub(crate) struct PreparedFds {
     pub(crate) freezer_events: OwnedFd,
 }
 
+impl PreparedFds {
+    fn new(prepared: Prepared, fds: Vec<OwnedFd>) -> Result<Self, CallError> {
+        let [control, stdout, stderr, freezer_control, freezer_events] =
+            <[OwnedFd; 5]>::try_from(fds).map_err(|_| CallError::Confused("without the five descriptors"))?;
+        Ok(Self { prepared, control, stdout, stderr, freezer_control, freezer_events })
+    }
+}
+
 impl Warden {
     /// Takes the channel over and starts its reader.
     ///
@@ -90,9 +98,18 @@ impl Warden {
         let Answer::Prepared(prepared) = answer else {
             return Err(CallError::Confused("something else than a sandbox"));
         };
-        let [control, stdout, stderr, freezer_control, freezer_events] =
-            <[OwnedFd; 5]>::try_from(fds).map_err(|_| CallError::Confused("without the five descriptors"))?;
-        Ok(PreparedFds { prepared, control, stdout, stderr, freezer_control, freezer_events })
+        PreparedFds::new(prepared, fds)
+    }
+
+    /// Asks for the sandbox of a service, which brings sockets of its network.
+    pub(crate) async fn service(&self, verb: Verb) -> Result<(PreparedFds, Vec<OwnedFd>), CallError> {
+        let (answer, fds) = self.call(verb, &[]).await?;
+        let Answer::Prepared(prepared) = answer else {
+            return Err(CallError::Confused("something else than a sandbox"));
+        };
+        let mut fds = fds.into_iter();
+        let own: Vec<OwnedFd> = fds.by_ref().take(5).collect();
+        Ok((PreparedFds::new(prepared, own)?, fds.collect()))
     }
 
     /// Asks anything. The request leaves with the first poll. A dropped call is not taken back: its answer is dropped

@@ -1,6 +1,7 @@
 //! The body of an answer, which holds the lease until its end.
 
 use crate::running::Running;
+use crate::serving::Serving;
 use bytes::Bytes;
 use dockless_node::BodyError;
 use http_body::{Body, Frame, SizeHint};
@@ -14,15 +15,56 @@ use std::task::{Context, Poll};
 pub struct InvocationBody {
     inner: Incoming,
     /// Absent once the lease has ended.
-    running: Option<Running>,
+    lease: Option<Held>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Function(Running),
+    Service(Serving),
+}
+
+impl Held {
+    fn finish(self) {
+        match self {
+            Self::Function(mut running) => running.finish(),
+            Self::Service(mut serving) => serving.finish(),
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        match self {
+            Self::Function(running) => running.instance().is_alive(),
+            Self::Service(serving) => serving.instance().is_alive(),
+        }
+    }
+
+    /// Ready once the deadline has passed; services have none.
+    fn poll_time(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Function(running) => running.poll_time(context),
+            Self::Service(_) => Poll::Pending,
+        }
+    }
+
+    fn expire(self) {
+        if let Self::Function(mut running) = self {
+            let limit = running.instance().spec().invocation_limit().unwrap_or_default();
+            running.expire(limit);
+        }
+    }
 }
 
 /// Bytes of a failure's body that are read for politeness; a launcher's own has none.
 const FAILURE_BYTES: usize = 64 * 1024;
 
 impl InvocationBody {
-    pub(crate) fn new(inner: Incoming, running: Running) -> Self {
-        Self { inner, running: Some(running) }
+    pub(crate) fn of_function(inner: Incoming, running: Running) -> Self {
+        Self { inner, lease: Some(Held::Function(running)) }
+    }
+
+    pub(crate) fn of_service(inner: Incoming, serving: Serving) -> Self {
+        Self { inner, lease: Some(Held::Service(serving)) }
     }
 
     /// Reads a short body to its end and throws it away.
@@ -38,9 +80,9 @@ impl InvocationBody {
 
     fn finish_if_ended(&mut self) {
         if self.inner.is_end_stream()
-            && let Some(mut running) = self.running.take()
+            && let Some(lease) = self.lease.take()
         {
-            running.finish();
+            lease.finish();
         }
     }
 }
@@ -59,24 +101,23 @@ impl Body for InvocationBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                let gone = self.running.take().is_some_and(|running| !running.instance().is_alive());
+                let gone = self.lease.take().is_some_and(|lease| !lease.is_alive());
                 let error = if gone { BodyError::InstanceGone } else { BodyError::Broken(error.into()) };
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => {
-                if let Some(mut running) = self.running.take() {
-                    running.finish();
+                if let Some(lease) = self.lease.take() {
+                    lease.finish();
                 }
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                let late = self.running.as_mut().is_some_and(|running| running.poll_time(context).is_ready());
+                let late = self.lease.as_mut().is_some_and(|lease| lease.poll_time(context).is_ready());
                 if !late {
                     return Poll::Pending;
                 }
-                if let Some(mut running) = self.running.take() {
-                    let duration = running.instance().spec().function.limits.duration();
-                    running.expire(duration);
+                if let Some(lease) = self.lease.take() {
+                    lease.expire();
                 }
                 Poll::Ready(Some(Err(BodyError::TimedOut)))
             }

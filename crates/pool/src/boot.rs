@@ -42,7 +42,11 @@ pub(crate) async fn boot(pool: Arc<Inner>, desk: Arc<Desk>, index: usize) {
         StartError::NoRoom(_) => (Some(Code::NoRoom), None, false),
         StartError::BootFailed { death } => {
             tell(&pool, &spec, death.as_deref());
-            (Some(Code::BootFailed), None, false)
+            (Some(Code::BootFailed), back_off(&desk, index, &spec, now), false)
+        }
+        StartError::NeverListened { .. } => {
+            tell(&pool, &spec, None);
+            (Some(Code::BootFailed), back_off(&desk, index, &spec, now), false)
         }
         StartError::RuntimeMissing(_)
         | StartError::Bundle(_)
@@ -59,14 +63,23 @@ pub(crate) async fn boot(pool: Arc<Inner>, desk: Arc<Desk>, index: usize) {
     }
 }
 
+/// The pause before the next start of a service that does not start; its log says so.
+fn back_off(desk: &Desk, index: usize, spec: &dockless_node::Spec, now: Instant) -> Option<Instant> {
+    spec.service()?;
+    let pause = desk.back_off(index)?;
+    tracing::info!(deployment = %spec.deployment, service = %spec.name, ?pause, "a crash loop: the next start waits");
+    Some(now + pause)
+}
+
 /// The function's own log says it too: nobody was there yet to note it.
-fn tell(pool: &Inner, spec: &dockless_node::FunctionSpec, death: Option<&dockless_node::Death>) {
+fn tell(pool: &Inner, spec: &dockless_node::Spec, death: Option<&dockless_node::Death>) {
     use dockless_node::logs::{Entry, Level, Origin, Source};
     let (deployment, function) = (spec.deployment.clone(), spec.name.clone());
     let origin = Arc::new(Origin { deployment, function, instance: None });
-    let limit = spec.function.limits.boot().as_secs_f64();
+    let limit = spec.boot().as_secs_f64();
     let first = match death {
         Some(death) => format!("the instance did not start: {death}"),
+        None if spec.service().is_some() => format!("it did not listen on a TCP port within {limit} s"),
         None => format!("the instance did not start within {limit} s"),
     };
     let lines = death.map(|death| death.tail.clone()).unwrap_or_default();

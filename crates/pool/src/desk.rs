@@ -12,7 +12,7 @@ use crate::plan::{self, Action, Limits, Member, Phase, Warmth};
 use crate::pool::Inner;
 use crate::{PoolConfig, Refusal};
 use dockless_model::{Clock, Code, DeploymentId, InstanceState, SourcePath, Timestamp};
-use dockless_node::{FunctionSpec, Instance, KillReason};
+use dockless_node::{Instance, KillReason, Spec};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -102,7 +102,7 @@ impl Desk {
     /// Queues a request and plans; `Err` if the queue is full.
     pub(crate) fn enqueue(
         self: &Arc<Self>,
-        spec: &Arc<FunctionSpec>,
+        spec: &Arc<Spec>,
         account: impl FnOnce() -> Arc<AtomicUsize>,
         now: Instant,
     ) -> Queued {
@@ -112,10 +112,9 @@ impl Desk {
         state.groups[index].waiting.push_back(Waiter { sender, since: now });
         let todo = self.turn(&mut state, index, now);
         // After the turn, this request waits only if it is among the last.
-        let excess = |group: &Group| group.waiting.len().saturating_sub(group.fleet.booting);
-        let total: usize = state.groups.iter().map(excess).sum();
+        let total: usize = state.groups.iter().map(Group::excess).sum();
         let group = &mut state.groups[index];
-        if excess(group) > 0 && total > self.config.queue {
+        if group.excess() > 0 && total > self.config.queue {
             group.waiting.pop_back();
             let full = group.fleet.booting + group.fleet.members.len() >= group.max_instances();
             let code = if full || group.capped { Code::CapReached } else { Code::QueueFull };
@@ -131,7 +130,7 @@ impl Desk {
     }
 
     /// The function as last asked for.
-    pub(crate) fn spec(&self, index: usize) -> Arc<FunctionSpec> {
+    pub(crate) fn spec(&self, index: usize) -> Arc<Spec> {
         self.lock().groups[index].spec.clone()
     }
 
@@ -141,8 +140,10 @@ impl Desk {
         let group = &mut state.groups[index];
         group.fleet.booting = group.fleet.booting.saturating_sub(1);
         group.capped = false;
+        group.failures = 0;
         let phase = Phase::Idle { since: now, warmth: Warmth::Running };
-        let key = group.enter(instance, phase, true);
+        let key = group.enter(instance, phase, true, now);
+        group.relieve(now);
         let todo = self.turn(&mut state, index, now);
         // If nobody took it at once, whoever takes it later did not wait for its start.
         if let Some(member) = state.groups[index].member(key) {
@@ -167,13 +168,14 @@ impl Desk {
             None => state.group(spec, account),
         };
         let phase = match busy {
-            Some(serial) => Phase::Abandoned { serial, deadline: now + spec.function.limits.duration() },
+            Some(serial) => Phase::Abandoned { serial, deadline: now + spec.invocation_limit().unwrap_or_default() },
             None if instance.is_frozen() => Phase::Idle { since: now, warmth: Warmth::Frozen },
             None => Phase::Idle { since: now, warmth: Warmth::Running },
         };
         let group = &mut state.groups[index];
         group.count(1);
-        let key = group.enter(instance, phase, false);
+        let age = self.clock.now().since(instance.started_at());
+        let key = group.enter(instance, phase, false, now.checked_sub(age).unwrap_or(now));
         (index, key, self.turn(&mut state, index, now))
     }
 
@@ -192,6 +194,8 @@ impl Desk {
         group.count(-1);
         group.start_after = retry.or(group.start_after);
         group.capped = capped;
+        // Whoever was to be replaced is looked at again.
+        group.fleet.members.iter_mut().for_each(|member| member.replaced &= member.leaving.is_some());
         group.forget_gone();
         if let Some(refusal) = refusal
             && let Some(waiter) = group.waiting.pop_front()
@@ -260,6 +264,24 @@ impl Desk {
         self.turn(&mut state, index, now)
     }
 
+    /// A request to a service is over.
+    pub(crate) fn leave(self: &Arc<Self>, index: usize, key: u64, now: Instant) -> Todo {
+        let mut state = self.lock();
+        let Some(member) = state.groups[index].member(key) else { return Todo::default() };
+        if let Phase::Serving { active } = member.phase {
+            member.phase = match active - 1 {
+                0 => Phase::Idle { since: now, warmth: Warmth::Running },
+                active => Phase::Serving { active },
+            };
+        }
+        self.turn(&mut state, index, now)
+    }
+
+    /// A start of a service has failed: when the next one may begin.
+    pub(crate) fn back_off(&self, index: usize) -> Option<Duration> {
+        self.lock().groups[index].back_off()
+    }
+
     /// Wakes the keeper of an instance, because its next date has changed.
     pub(crate) fn wake(&self, index: usize, key: u64) {
         if let Some(member) = self.lock().groups[index].member(key) {
@@ -286,7 +308,7 @@ impl Desk {
             if member.phase == Phase::Draining {
                 continue;
             }
-            member.leaving = true;
+            member.leaving.get_or_insert(now);
             count += 1;
             if matches!(member.phase, Phase::Idle { .. }) {
                 idle.push(member.with.instance.clone());
@@ -315,7 +337,7 @@ impl Desk {
         let groups = groups.filter(|(_, group)| account.is_none_or(|account| group.spec.account == *account));
         let members = groups.flat_map(|(index, group)| group.fleet.members.iter().map(move |member| (index, member)));
         let idle = members.filter_map(|(index, member)| match member.phase {
-            Phase::Idle { since, .. } if !member.leaving => Some((since, index, member.key)),
+            Phase::Idle { since, .. } if member.leaving.is_none() => Some((since, index, member.key)),
             _ => None,
         });
         idle.min()
@@ -325,7 +347,7 @@ impl Desk {
     pub(crate) fn evict(self: &Arc<Self>, index: usize, key: u64, now: Instant) -> Todo {
         let mut state = self.lock();
         if let Some(member) = state.groups[index].member(key) {
-            member.leaving = true;
+            member.leaving.get_or_insert(now);
         }
         self.turn(&mut state, index, now)
     }
@@ -362,6 +384,16 @@ impl Desk {
                     todo.starts += 1;
                 }
                 Action::Lease(key) => todo.returned.extend(self.hand_out(group, index, key, now)),
+                Action::Replace(key) => {
+                    if let Some(member) = group.member(key) {
+                        member.replaced = true;
+                    }
+                }
+                Action::Leave(key) => {
+                    if let Some(member) = group.member(key) {
+                        member.leaving = Some(now);
+                    }
+                }
                 Action::Freeze(key) => {
                     if let Some(member) = group.member(key)
                         && let Phase::Idle { warmth, .. } = &mut member.phase
@@ -373,8 +405,12 @@ impl Desk {
                 }
                 Action::Retire(key) => group.end(key, KillReason::Retired),
                 Action::Expire(key) => {
-                    let duration = group.spec.function.limits.duration();
-                    group.end(key, KillReason::Deadline(duration));
+                    let reason = match group.spec.invocation_limit() {
+                        Some(limit) => KillReason::Deadline(limit),
+                        // Its life was over: nobody is to blame.
+                        None => KillReason::Retired,
+                    };
+                    group.end(key, reason);
                 }
                 Action::Release(key) => {
                     if let Some(member) = group.member(key) {
@@ -390,10 +426,18 @@ impl Desk {
     /// Gives an idle instance to whoever waits longest; comes back if that one has just gone.
     fn hand_out(self: &Arc<Self>, group: &mut Group, index: usize, key: u64, now: Instant) -> Option<Lease> {
         let waiter = group.waiting.pop_front()?;
-        let deadline = now + group.spec.function.limits.duration();
+        let limit = group.spec.invocation_limit();
         let member = group.member(key)?;
-        let Phase::Idle { warmth, .. } = member.phase else { return None };
-        member.phase = Phase::Busy { deadline };
+        let warmth = match member.phase {
+            Phase::Idle { warmth, .. } => warmth,
+            Phase::Serving { .. } => Warmth::Running,
+            _ => return None,
+        };
+        member.phase = match (limit, member.phase) {
+            (Some(limit), _) => Phase::Busy { deadline: now + limit },
+            (None, Phase::Serving { active }) => Phase::Serving { active: active + 1 },
+            (None, _) => Phase::Serving { active: 1 },
+        };
         if warmth != Warmth::Running {
             // Its keeper sleeps until the idle timeout.
             member.with.wake.notify_one();
@@ -421,8 +465,8 @@ impl Desk {
     }
 
     /// How long a request of this function may wait.
-    pub(crate) fn patience(&self, spec: &FunctionSpec) -> Duration {
-        spec.function.limits.boot() + self.config.queue_wait
+    pub(crate) fn patience(&self, spec: &Spec) -> Duration {
+        spec.boot() + self.config.queue_wait
     }
 
     pub(crate) fn settle(&self) -> Duration {
@@ -433,7 +477,7 @@ impl Desk {
 impl State {
     /// The group of a function, made if it is new. The newest specification counts: an adopted instance brings a
     /// poor one.
-    fn group(&mut self, spec: &Arc<FunctionSpec>, account: impl FnOnce() -> Arc<AtomicUsize>) -> usize {
+    fn group(&mut self, spec: &Arc<Spec>, account: impl FnOnce() -> Arc<AtomicUsize>) -> usize {
         if let Some(index) = self.by_name.get(&spec.name) {
             let group = &mut self.groups[*index];
             if !Arc::ptr_eq(&group.spec, spec) {
@@ -452,7 +496,7 @@ fn label(member: &Member<Crew>) -> InstanceState {
     match member.phase {
         Phase::Idle { warmth: Warmth::Running | Warmth::Freezing, .. } => InstanceState::Ready,
         Phase::Idle { warmth: Warmth::Frozen, .. } => InstanceState::Frozen,
-        Phase::Busy { .. } | Phase::Finishing { .. } => InstanceState::Busy,
+        Phase::Busy { .. } | Phase::Serving { .. } | Phase::Finishing { .. } => InstanceState::Busy,
         Phase::Abandoned { .. } => InstanceState::Abandoned,
         Phase::Draining => InstanceState::Draining,
     }
@@ -460,14 +504,17 @@ fn label(member: &Member<Crew>) -> InstanceState {
 
 // Seen from the plan every limit is a number.
 fn limits_of(group: &Group, config: &PoolConfig, draining: bool) -> Limits {
-    let limits = &group.spec.function.limits;
+    let spec = &group.spec;
     Limits {
-        concurrency: 1,
+        concurrency: usize::try_from(spec.concurrency()).unwrap_or(1),
         max_instances: group.max_instances(),
         room: config.account_instances.saturating_sub(group.account.load(Ordering::Relaxed)),
         start_after: group.start_after,
         grace: config.grace,
-        idle_timeout: limits.idle_timeout(),
+        idle_timeout: spec.idle_timeout(),
+        life: spec.life_limit(),
+        farewell: config.farewell,
+        freezes: spec.function().is_some(),
         settle: config.settle,
         draining,
     }

@@ -87,6 +87,24 @@ pub(crate) async fn explain(mut running: Running, error: hyper::Error) -> SendFa
     failure
 }
 
+/// The connection to a service ended before an answer: finds out why.
+pub(crate) async fn explain_service(instance: &Instance, error: &hyper::Error) -> SendFailure {
+    if let Some(cause) = BodyError::behind(error) {
+        return SendFailure::new(Code::BadRequest, cause.to_string(), Replay::No);
+    }
+    // A process that ends closes its connections a moment before its end is told.
+    let mut life = instance.life();
+    let told = life.wait_for(|life| life.death.is_some());
+    drop(tokio::time::timeout(STORY, told).await);
+    let life = instance.peek();
+    let code = match &life.death {
+        Some(death) if death.oom => Code::OutOfMemory,
+        _ => Code::InstanceDied,
+    };
+    let detail = life.death.as_ref().map_or_else(|| error.to_string(), ToString::to_string);
+    SendFailure::new(code, detail, Replay::MaybeSeen)
+}
+
 /// Names a failure by what is known of the instance.
 fn classify(life: &Life, serial: u64, error: &str) -> SendFailure {
     let failed = life.ended.as_ref().filter(|ended| ended.request == serial).and_then(|ended| ended.error.as_ref());

@@ -6,9 +6,11 @@ use crate::failure::{self, Replay, SendFailure};
 use crate::headers;
 use crate::plan::{Phase, Warmth};
 use crate::running::Running;
+use crate::serving::Serving;
 use dockless_model::{Code, InstanceId, RequestId};
-use dockless_node::{FunctionSpec, Instance, InstanceError, KillReason, NotSent, RequestBody};
-use http::{Request, Response};
+use dockless_node::{Instance, InstanceError, KillReason, NotSent, RequestBody, Spec};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -102,6 +104,8 @@ impl Lease {
     /// good end; dropping it, or this, before that means that the client has gone, and the instance is abandoned until
     /// its program says that it is done, at most until the function's duration has passed.
     ///
+    /// In a service a place is taken until then; it learns that its client has gone by the end of its connection.
+    ///
     /// The request has an origin-form target and its `host` header; its id is taken from a [`RequestId`] among its
     /// extensions. Internal headers are set here and taken off the answer.
     ///
@@ -111,8 +115,8 @@ impl Lease {
         let Some(seat) = self.seat.take() else {
             return Err(SendFailure::new(Code::Internal, "the lease is used", Replay::Untouched(Box::new(request))));
         };
-        let spec: Arc<FunctionSpec> = seat.instance.spec().clone();
-        let duration = spec.function.limits.duration();
+        let spec: Arc<Spec> = seat.instance.spec().clone();
+        let Some(duration) = spec.invocation_limit() else { return send_to_service(seat, request).await };
         let id: Arc<str> = match request.extensions().get::<RequestId>() {
             Some(id) => id.as_str().into(),
             None => RequestId::random(&dockless_model::OsEntropy).as_str().into(),
@@ -142,7 +146,7 @@ impl Lease {
             Ok(mut response) => {
                 let verdict = headers::take_verdict(response.headers_mut());
                 let (head, body) = response.into_parts();
-                let mut body = InvocationBody::new(body, running);
+                let mut body = InvocationBody::of_function(body, running);
                 if verdict == Some(Code::FunctionFailed) {
                     body.run_out().await;
                     return Err(failure::verdict(&instance).await);
@@ -183,12 +187,53 @@ impl Drop for Lease {
     /// Nothing was sent: this is no pessimistic path.
     fn drop(&mut self) {
         if let Some(seat) = self.seat.take() {
-            seat.become_(Phase::Idle { since: Instant::now(), warmth: Warmth::Running });
+            seat.leave();
         }
     }
 }
 
+/// Sends a request to a service. A `101` answer turns the connection into another protocol's: the caller upgrades it and
+/// holds the body meanwhile.
+async fn send_to_service(seat: Seat, request: Request<RequestBody>) -> Result<Response<InvocationBody>, SendFailure> {
+    let repeatable =
+        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && request.body().is_end_stream();
+    let wants_upgrade = request.headers().contains_key(http::header::UPGRADE);
+    let mut serving = Serving::new(seat);
+    let instance = serving.instance().clone();
+    match instance.send_to_service(request, repeatable).await {
+        Ok((response, carrier)) => {
+            serving.carried_by(carrier);
+            match response.status() {
+                StatusCode::SWITCHING_PROTOCOLS if wants_upgrade => serving.upgrade(),
+                status if status.is_informational() => {
+                    let detail = format!("the service answered {status} to a request that asked for no upgrade");
+                    return Err(SendFailure::new(Code::FunctionFailed, detail, Replay::No));
+                }
+                _ => {}
+            }
+            Ok(response.map(|body| InvocationBody::of_service(body, serving)))
+        }
+        Err(NotSent::Untouched { request, cause }) => {
+            if instance.is_alive() {
+                serving.discard();
+            }
+            Err(SendFailure::new(Code::InstanceDied, cause.to_string(), Replay::Untouched(request)))
+        }
+        Err(NotSent::Unanswered(error)) => Err(failure::explain_service(&instance, &error).await),
+    }
+}
+
 impl Seat {
+    /// The lease is over, the instance is as it was.
+    pub(crate) fn leave(&self) {
+        if self.instance.spec().service().is_some() {
+            let todo = self.desk.leave(self.index, self.key, Instant::now());
+            self.desk.perform(self.index, todo);
+        } else {
+            self.become_(Phase::Idle { since: Instant::now(), warmth: Warmth::Running });
+        }
+    }
+
     pub(crate) fn become_(&self, phase: Phase) {
         let todo = self.desk.become_(self.index, self.key, phase, Instant::now());
         self.desk.perform(self.index, todo);

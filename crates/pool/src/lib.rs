@@ -21,10 +21,11 @@ pub mod plan;
 mod pool;
 mod refusal;
 mod running;
+mod serving;
 
 pub use body::InvocationBody;
 pub use config::PoolConfig;
-pub use dockless_node::{BodyError, FunctionSpec, RequestBody};
+pub use dockless_node::{BodyError, Program, RequestBody, Spec};
 pub use failure::{Replay, SendFailure};
 pub use info::InstanceInfo;
 pub use lease::{Lease, Outcome, Start, Timings};

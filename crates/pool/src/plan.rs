@@ -1,4 +1,4 @@
-//! What to do next for one function. Pure: no clock, no sockets, nothing but its arguments.
+//! What to do next for one function or service. Pure: no clock, no sockets, nothing but its arguments.
 //!
 //! ```text
 //!            lease                answered              end
@@ -7,7 +7,11 @@
 //!  │ idle timeout: retire   └───────────────► Abandoned ──────┘
 //!  └─► Draining ◄──────────── deadline ────────────┘
 //! ```
+//! An instance of a service goes between Idle and Serving instead, with as many leases as its concurrency. When its life
+//! is over a replacement is started, and it takes requests until that is there; then it leaves, and what is still open
+//! after the farewell is cut.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -39,8 +43,12 @@ pub struct Member<T> {
     pub phase: Phase,
     /// Its code is loaded; until then it is not frozen.
     pub loaded: bool,
-    /// It is retired as soon as it is idle, and takes no more requests.
-    pub leaving: bool,
+    /// When it was started or adopted: what its life is counted from.
+    pub born: Instant,
+    /// Its life is over and another one is on its way.
+    pub replaced: bool,
+    /// Since when it takes no more requests: it is retired as soon as it is idle.
+    pub leaving: Option<Instant>,
     /// The caller's.
     pub with: T,
 }
@@ -59,6 +67,11 @@ pub enum Phase {
     Busy {
         /// When it must be done.
         deadline: Instant,
+    },
+    /// It serves requests, of a service.
+    Serving {
+        /// How many; never 0.
+        active: usize,
     },
     /// Its answer is complete, its `end` is not here yet.
     Finishing {
@@ -106,6 +119,12 @@ pub struct Limits {
     pub grace: Duration,
     /// How long an idle instance is kept.
     pub idle_timeout: Duration,
+    /// How long an instance takes requests; for ever where there is none.
+    pub life: Option<Duration>,
+    /// What is still open so long after an instance began to leave is cut.
+    pub farewell: Duration,
+    /// Idle instances are frozen.
+    pub freezes: bool,
     /// How long the `end` after an answer is waited for before a second instance is started instead.
     pub settle: Duration,
     /// This server hands over: idle instances are let go for its successor.
@@ -119,6 +138,10 @@ pub enum Action {
     Lease(u64),
     /// Start one.
     Start,
+    /// Its life is over: a start that follows takes its place.
+    Replace(u64),
+    /// Its life is over and there is no room for another: it takes no more requests.
+    Leave(u64),
     /// Freeze it.
     Freeze(u64),
     /// End it: idle for too long, or told to leave.
@@ -134,30 +157,60 @@ pub enum Action {
 pub fn plan<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) -> Vec<Action> {
     let mut actions = Vec::new();
     let mut waiting = demand.waiting;
-    // Most recently used first: what is idle for long can then be frozen and retired.
     while waiting > 0 {
-        let usable = |member: &&Member<T>| !member.leaving && !actions.contains(&Action::Lease(member.key));
-        let idle = fleet.members.iter().filter(usable).filter_map(|member| match member.phase {
-            Phase::Idle { since, .. } => Some((since, member.key)),
-            _ => None,
+        let given = |key| actions.iter().filter(|action| **action == Action::Lease(key)).count();
+        let usable = fleet.members.iter().filter(|member| member.leaving.is_none());
+        // The fewest requests first; of idle ones the most recently used, so that what is idle for long can be frozen and
+        // retired.
+        let candidates = usable.filter_map(|member| {
+            let (active, since) = match member.phase {
+                Phase::Idle { since, .. } => (0, since),
+                Phase::Serving { active } => (active, now),
+                _ => return None,
+            };
+            let load = active + given(member.key);
+            (load < limits.concurrency.max(1)).then_some((Reverse(load), since, member.key))
         });
-        let Some((_, key)) = idle.max() else { break };
+        let Some((.., key)) = candidates.max() else { break };
         actions.push(Action::Lease(key));
         waiting -= 1;
     }
-    actions.extend(std::iter::repeat_n(Action::Start, starts(waiting, fleet, limits, now)));
+    let starts = starts(waiting, fleet, limits, now);
+    actions.extend(std::iter::repeat_n(Action::Start, starts));
+    let mut free = room(fleet, limits) - starts;
+    let may_start = limits.start_after.is_none_or(|after| now >= after);
     for member in &fleet.members {
         let key = member.key;
         if actions.contains(&Action::Lease(key)) {
             continue;
         }
+        let is_over = limits.life.is_some_and(|life| now >= member.born + life);
+        if matches!(member.phase, Phase::Serving { .. })
+            && is_over
+            && !member.replaced
+            && member.leaving.is_none()
+            && !limits.draining
+        {
+            if free == 0 {
+                actions.push(Action::Leave(key));
+            } else if may_start {
+                free -= 1;
+                actions.extend([Action::Replace(key), Action::Start]);
+            }
+            continue;
+        }
         actions.extend(match member.phase {
-            Phase::Idle { .. } if limits.draining && !member.leaving => Some(Action::Release(key)),
-            Phase::Idle { since, .. } if member.leaving || now >= since + limits.idle_timeout => {
+            Phase::Idle { .. } if limits.draining && member.leaving.is_none() => Some(Action::Release(key)),
+            Phase::Idle { since, .. } if member.leaving.is_some() || is_over || now >= since + limits.idle_timeout => {
                 Some(Action::Retire(key))
             }
-            Phase::Idle { since, warmth: Warmth::Running } if member.loaded && now >= since + limits.grace => {
+            Phase::Idle { since, warmth: Warmth::Running }
+                if limits.freezes && member.loaded && now >= since + limits.grace =>
+            {
                 Some(Action::Freeze(key))
+            }
+            Phase::Serving { .. } if member.leaving.is_some_and(|since| now >= since + limits.farewell) => {
+                Some(Action::Expire(key))
             }
             Phase::Busy { deadline } if now >= deadline + SLACK => Some(Action::Expire(key)),
             Phase::Finishing { deadline, .. } | Phase::Abandoned { deadline, .. } if now >= deadline => {
@@ -175,22 +228,35 @@ fn starts<T>(waiting: usize, fleet: &Fleet<T>, limits: &Limits, now: Instant) ->
         return 0;
     }
     let settling = |member: &&Member<T>| {
-        matches!(member.phase, Phase::Finishing { since, .. } if now < since + limits.settle) && !member.leaving
+        matches!(member.phase, Phase::Finishing { since, .. } if now < since + limits.settle)
+            && member.leaving.is_none()
     };
     let coming = fleet.booting + fleet.members.iter().filter(settling).count();
     let wanted = waiting.div_ceil(limits.concurrency.max(1)).saturating_sub(coming);
-    let free = limits.max_instances.saturating_sub(fleet.booting + fleet.members.len());
-    wanted.min(free).min(limits.room)
+    wanted.min(room(fleet, limits))
+}
+
+/// Instances that may still be started.
+fn room<T>(fleet: &Fleet<T>, limits: &Limits) -> usize {
+    limits.max_instances.saturating_sub(fleet.booting + fleet.members.len()).min(limits.room)
 }
 
 /// When something will be due for this instance though nothing happens; `None` if it waits for an event alone.
 #[must_use]
 pub fn due<T>(member: &Member<T>, limits: &Limits) -> Option<Instant> {
     match member.phase {
-        Phase::Idle { since, warmth: Warmth::Running } if member.loaded => {
+        Phase::Idle { since, warmth: Warmth::Running } if member.loaded && limits.freezes => {
             Some(since + limits.grace.min(limits.idle_timeout))
         }
-        Phase::Idle { since, .. } => Some(since + limits.idle_timeout),
+        Phase::Idle { since, .. } => {
+            let idle = since + limits.idle_timeout;
+            Some(limits.life.map_or(idle, |life| idle.min(member.born + life)))
+        }
+        Phase::Serving { .. } => match member.leaving {
+            Some(since) => Some(since + limits.farewell),
+            None if member.replaced => None,
+            None => limits.life.map(|life| member.born + life),
+        },
         Phase::Busy { deadline } => Some(deadline + SLACK),
         Phase::Finishing { deadline, .. } | Phase::Abandoned { deadline, .. } => Some(deadline),
         Phase::Draining => None,

@@ -4,7 +4,7 @@ use crate::boot::{Driven, boot};
 use crate::desk::{Desk, Queued, Todo};
 use crate::{InstanceInfo, Lease, PoolConfig, Refusal, keeper};
 use dockless_model::{AccountId, Code, DeploymentId, InstanceState};
-use dockless_node::{FunctionSpec, Instance, Node};
+use dockless_node::{Instance, Node, Spec};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -67,7 +67,7 @@ impl Pool {
     /// # Errors
     /// [`Refusal`] with `QUEUE_FULL`, `CAP_REACHED`, `QUEUE_TIMEOUT`, `NO_ROOM`, `BOOT_FAILED`, `INSTANCE_DIED` or
     /// `INTERNAL`.
-    pub async fn acquire(&self, spec: &Arc<FunctionSpec>) -> Result<Lease, Refusal> {
+    pub async fn acquire(&self, spec: &Arc<Spec>) -> Result<Lease, Refusal> {
         for _ in 0..TRIES {
             let mut lease = self.0.obtain(spec).await?;
             match lease.ready().await {
@@ -153,7 +153,7 @@ impl Pool {
 
 impl Inner {
     /// Waits in the queue, driving one of the starts that it caused.
-    async fn obtain(self: &Arc<Self>, spec: &Arc<FunctionSpec>) -> Result<Lease, Refusal> {
+    async fn obtain(self: &Arc<Self>, spec: &Arc<Spec>) -> Result<Lease, Refusal> {
         let began = Instant::now();
         let desk = self.desk(&spec.deployment);
         let Queued { index, place, mut todo } = desk.enqueue(spec, || self.account(&spec.account), began);

@@ -8,6 +8,15 @@
 //!    │ end ────────────────────────────────► │   after every invocation
 //!    │ ◄───────────── status  status ──────► │   a new host asks what is going on
 //! ```
+//! In the sandbox of a service the first process, which is our own too, speaks instead of a launcher:
+//!
+//! ```text
+//! init                                    host
+//!    │ listening{address} ─────────────────► │   for each port, at the moment connections are accepted
+//!    │ ◄────────────────────── signal{15} ── │   passed on to the program
+//!    │ ◄───────────── status  status ──────► │   what listens is told again first
+//!    │ exited{code} or not-started{…} ─────► │   and the sandbox ends
+//! ```
 //! Unknown types and unknown fields are ignored on both sides.
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +48,11 @@ pub enum ToLauncher {
     Go(Go),
     /// What are you doing?
     Status,
+    /// To the first process of a service's sandbox: pass this signal on to the program.
+    Signal {
+        /// Its number.
+        signal: i32,
+    },
 }
 
 /// What a launcher needs to become a function.
@@ -115,10 +129,41 @@ pub enum FromLauncher {
         #[serde(default)]
         request_id: Option<u64>,
     },
+    /// From the first process of a service's sandbox: the program listens for TCP connections.
+    Listening {
+        /// Where, inside the sandbox.
+        address: std::net::SocketAddr,
+    },
+    /// From the first process of a service's sandbox: the program was not started.
+    #[serde(rename_all = "camelCase")]
+    NotStarted {
+        /// What could not be done, as it is said after "cannot".
+        step: String,
+        /// Why.
+        error: String,
+    },
+    /// From the first process of a service's sandbox: the program has ended, and the sandbox ends with it.
+    Exited {
+        /// By itself, with this code.
+        #[serde(default)]
+        code: Option<i32>,
+        /// By this signal.
+        #[serde(default)]
+        signal: Option<i32>,
+    },
 }
 
 impl FromLauncher {
-    const TYPES: [&str; 5] = ["server-started", "handler-loaded", "end", "unrecoverable-error", "status"];
+    const TYPES: [&str; 8] = [
+        "server-started",
+        "handler-loaded",
+        "end",
+        "unrecoverable-error",
+        "status",
+        "listening",
+        "not-started",
+        "exited",
+    ];
 
     /// Reads one frame, without its NUL. `None` for a type this program does not know.
     ///

@@ -12,12 +12,13 @@
 //!   │ prepare{instance, runtime, memory} ─────────► │ sandbox with the runtime's root, nobody's yet
 //!   │ ◄─ prepared ─ fds[control, stdout, stderr,    │
 //!   │               freezer control, freezer events]│
-//!   │ go{instance, code, groups, tag} ────────────► │ code mounted, limits set; once
+//!   │ go{instance, code, groups, tag} ────────────► │ code mounted or program started, owner set; once
 //!   │ ◄──────────────────────────────────── done    │
 //!   │ ◄──── event exited{instance, status, usage} ──│ kept until acknowledged
 //! ```
 //! Unknown fields are ignored; an unknown verb is answered with [`Refusal::Unsupported`].
 
+use dockless_model::image::Process;
 use dockless_model::{Digest, InstanceId, MemoryMib, RuntimeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,6 +33,10 @@ pub const MAX_FDS: usize = 8;
 pub const MAX_TAG: usize = 8 * 1024;
 /// Largest exec-time environment, names and values summed.
 pub const MAX_ENV: usize = 64 * 1024;
+/// Longest command line of a service, summed.
+pub const MAX_ARGS: usize = 16 * 1024;
+/// Most layers of an image: their options must fit into the page that mount(2) takes.
+pub const MAX_LAYERS: usize = 127;
 
 /// From the server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,12 +79,45 @@ pub enum Verb {
         #[serde(default)]
         env: BTreeMap<String, String>,
     },
-    /// Give a prepared sandbox its code and its owner. Once. → [`Answer::Done`]
+    /// Make a sandbox from the layers of an image; its program is not started yet. → [`Answer::Prepared`] with the five
+    /// descriptors and two sockets as [`Verb::Dial`] makes them.
+    PrepareService {
+        /// Chosen by the server.
+        instance: InstanceId,
+        /// Names of unpacked layers, from the lowest to the topmost: 1 to [`MAX_LAYERS`].
+        layers: Vec<Digest>,
+        /// What is started, with its whole environment: within [`MAX_ARGS`] and [`MAX_ENV`].
+        process: Process,
+        /// The limit of memory, files that the instance writes included.
+        memory_bytes: u64,
+    },
+    /// Make TCP sockets inside the sandbox's network, not connected yet: connections from them come from within, so
+    /// that a server on its loopback is reached. → [`Answer::Dialled`] with so many descriptors.
+    Dial {
+        /// Which sandbox.
+        instance: InstanceId,
+        /// For IPv6 instead of IPv4.
+        #[serde(default)]
+        v6: bool,
+        /// How many: 1 to [`MAX_FDS`].
+        count: u8,
+    },
+    /// Limit a sandbox's processor from now on, in thousandths of a core: what is unlimited while it boots.
+    /// → [`Answer::Done`]
+    Throttle {
+        /// Which.
+        instance: InstanceId,
+        /// At least 10.
+        millicores: u32,
+    },
+    /// Give a prepared sandbox its code, where it is one of a function, and its owner; the program of a service is
+    /// started. Once. → [`Answer::Done`]
     Go {
         /// Which sandbox.
         instance: InstanceId,
-        /// The bundle, mounted read-only at [`crate::CODE_ROOT`].
-        code: Digest,
+        /// The bundle of a function, mounted read-only at [`crate::CODE_ROOT`]; absent for a service.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Digest>,
         /// Counted groups it joins; over the cap → [`Refusal::CapReached`].
         groups: Vec<GroupCap>,
         /// Relative share of the processor, 1 to 10,000.
@@ -159,8 +197,11 @@ pub enum Answer {
         /// The tree's name.
         tree: Digest,
     },
-    /// To `prepare` and `adopt`; the descriptors are control, stdout, stderr, freezer control, freezer events.
+    /// To `prepare`, `prepare_service` and `adopt`; the descriptors are control, stdout, stderr, freezer control, freezer
+    /// events.
     Prepared(Prepared),
+    /// To `dial`: sockets beside it.
+    Dialled,
     /// To `stats`.
     Usage(Usage),
     /// To `list`.
@@ -214,7 +255,7 @@ pub struct Runtime {
 pub struct Prepared {
     /// Its first process, as the host counts.
     pub pid: u32,
-    /// The unix socket on which the launcher accepts, in the run folder that only the server may enter.
+    /// The unix socket on which a launcher accepts, in the run folder that only the server may enter; empty for a service.
     pub socket: String,
 }
 
@@ -223,20 +264,33 @@ pub struct Prepared {
 pub struct Listed {
     /// Which.
     pub instance: InstanceId,
-    /// Its runtime.
-    pub runtime: RuntimeId,
-    /// Its memory class.
-    pub memory: MemoryMib,
+    /// What it was made from.
+    pub origin: Origin,
     /// First process, as the host counts.
     pub pid: u32,
     /// Has had its `go`.
-    pub gone_to: Option<Digest>,
+    pub gone: bool,
     /// As given by `go`; empty before.
     pub tag: String,
     /// The session that owns it, if any.
     pub session: Option<u64>,
     /// Frozen just now.
     pub frozen: bool,
+}
+
+/// What a sandbox was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A runtime: the sandbox of a function.
+    Runtime {
+        /// Which.
+        runtime: RuntimeId,
+        /// Its memory class.
+        memory: MemoryMib,
+    },
+    /// An image: the sandbox of a service.
+    Image,
 }
 
 /// Cumulative since birth, or since `go` for a sandbox that waited on the shelf.

@@ -88,6 +88,41 @@ impl Detached {
         Ok(Self(rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)?))
     }
 
+    /// Devices of the calling process's network namespace, sysfs(5); read-only.
+    ///
+    /// # Errors
+    /// As [`Self::proc`].
+    pub fn sysfs() -> io::Result<Self> {
+        Self::plain("sysfs", &[], MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOEXEC)
+    }
+
+    /// Terminals of their own, devpts in linux/Documentation/filesystems.
+    ///
+    /// # Errors
+    /// As [`Self::tmpfs`].
+    pub fn terminals() -> io::Result<Self> {
+        let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+        Self::plain("devpts", &options, MountAttrFlags::MOUNT_ATTR_NOEXEC)
+    }
+
+    /// POSIX message queues, mq_overview(7).
+    ///
+    /// # Errors
+    /// As [`Self::tmpfs`].
+    pub fn message_queues() -> io::Result<Self> {
+        Self::plain("mqueue", &[], MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC)
+    }
+
+    fn plain(kind: &str, options: &[(&str, &str)], flags: MountAttrFlags) -> io::Result<Self> {
+        let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (key, value) in options {
+            rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?;
+        }
+        rustix::mount::fsconfig_create(context.as_fd())?;
+        let flags = flags | MountAttrFlags::MOUNT_ATTR_NOSUID;
+        Ok(Self(rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)?))
+    }
+
     /// Takes a mount that another process made and sent.
     #[must_use]
     pub fn received(fd: OwnedFd) -> Self {
@@ -152,6 +187,29 @@ fn set_attributes(dir: BorrowedFd<'_>, path: &str, flags: Flags, ids: Option<Bor
         )
     })?;
     Ok(())
+}
+
+/// Mounts an overlay at `target`, all paths relative to the working directory so that many layers fit into the one page
+/// that mount(2) takes: `lower` from the topmost down.
+///
+/// # Errors
+/// Longer than a page; layers that are no layers; upper and work folder on different file systems.
+pub fn overlay(target: &str, lower: &[String], upper: &str, work: &str) -> io::Result<()> {
+    let options = format!("lowerdir={},upperdir={upper},workdir={work}", lower.join(":"));
+    if options.len() >= 4096 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many layers"));
+    }
+    let flags = rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV;
+    let options = std::ffi::CString::new(options)?;
+    Ok(rustix::mount::mount("overlay", target, "overlay", flags, options.as_c_str())?)
+}
+
+/// Takes the mount at a path away, with all mounts below it, once nobody uses them.
+///
+/// # Errors
+/// Nothing is mounted there.
+pub fn detach(path: &Path) -> io::Result<()> {
+    Ok(rustix::mount::unmount(path, UnmountFlags::DETACH)?)
 }
 
 /// Makes the path of a mounted tree read-only: a bind of itself, re-flagged.

@@ -44,6 +44,22 @@ pub fn visit_mounts<T>(home: &MountHome, pidfd: BorrowedFd<'_>, act: impl FnOnce
     result
 }
 
+/// Runs `act` inside the network namespace behind a descriptor, then comes home: a socket made there belongs to that
+/// namespace for life. Only for processes with one thread, and `home` must be the caller's own namespace.
+///
+/// Coming home cannot be allowed to fail: every later socket would be a stranger's, so the process aborts instead.
+///
+/// # Errors
+/// The namespace cannot be entered, or `act` failed.
+pub fn visit_network<T>(home: &File, there: BorrowedFd<'_>, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    move_into_link_name_space(there, Some(LinkNameSpaceType::Network))?;
+    let result = act();
+    if move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network)).is_err() {
+        std::process::abort();
+    }
+    result
+}
+
 /// Brings up `lo` of the calling process's network namespace: 127.0.0.1 and ::1 answer from then on (netdevice(7)).
 ///
 /// # Errors

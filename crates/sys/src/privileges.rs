@@ -2,7 +2,8 @@
 
 use crate::check;
 use rustix::process::{Gid, Resource, Rlimit, Signal, Uid};
-use rustix::thread::{CapabilitySet, CapabilitySets};
+pub use rustix::thread::CapabilitySet;
+use rustix::thread::CapabilitySets;
 use std::io;
 
 /// Becomes this user and group and no other, for good. Only for processes with one thread.
@@ -16,12 +17,67 @@ pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     Ok(rustix::thread::set_thread_res_uid(uid, uid, uid)?)
 }
 
+/// What programs of images keep: Docker's default set without making devices (MKNOD), raw packets (NET_RAW), the audit
+/// log (AUDIT_WRITE) and file capabilities (SETFCAP). All of it counts inside their user namespace alone.
+pub const SERVICE_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL);
+
+/// Becomes this user with these supplementary groups, for good; root keeps its capabilities.
+///
+/// # Errors
+/// As [`become_user`].
+pub fn become_user_with_groups(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let groups: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    rustix::thread::set_thread_groups(&groups)?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    Ok(rustix::thread::set_thread_res_uid(uid, uid, uid)?)
+}
+
+/// Keeps these capabilities as effective and permitted ones and no others.
+///
+/// # Errors
+/// One of them is not permitted now.
+pub fn keep_capabilities(keep: CapabilitySet) -> io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    Ok(rustix::thread::set_capabilities(None, CapabilitySets { effective: keep, permitted: keep, inheritable: none })?)
+}
+
+/// Nobody without CAP_SYS_PTRACE reads this process's memory or descriptors through `/proc` from now on, whatever user
+/// it shares (prctl(2), PR_SET_DUMPABLE).
+///
+/// # Errors
+/// None known.
+pub fn hide_memory() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
+}
+
 /// Empties the bounding set: no program started later can gain a capability from its file.
 ///
 /// # Errors
 /// No CAP_SETPCAP.
 pub fn drop_bounding_set() -> io::Result<()> {
+    bound_capabilities(CapabilitySet::empty())
+}
+
+/// Leaves only these in the bounding set: no program started later can gain others from its file.
+///
+/// # Errors
+/// No CAP_SETPCAP.
+pub fn bound_capabilities(keep: CapabilitySet) -> io::Result<()> {
     for capability in 0..64 {
+        if keep.bits() & (1 << capability) != 0 {
+            continue;
+        }
         // SAFETY: takes integers and touches no memory of ours.
         match check(libc::c_long::from(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) })) {
             Ok(_) => {}

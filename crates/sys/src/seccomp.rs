@@ -19,6 +19,8 @@
 mod compile;
 mod table;
 
+pub(crate) use compile::ARCH as ARCHITECTURE;
+
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +32,10 @@ pub enum Policy {
     /// Programs of users: Node, Python, PHP, Ruby, Go, anything compiled. Ordinary processes, threads, files, sockets
     /// (unix, IPv4, IPv6, route netlink) and signals; no mounts, namespaces, tracing, modules, keys, io_uring or BPF.
     Function,
+    /// Programs of images: what functions may, and changing the root folder, which images' start scripts do.
+    Service,
+    /// The first process of a service's sandbox, our own: waits, signals, takes sockets over.
+    Init,
     /// Our own single-threaded code that unpacks and copies files: open files and directories, no sockets, no new
     /// processes, no exec.
     Importer,

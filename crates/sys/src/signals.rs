@@ -16,7 +16,22 @@ impl Signals {
     /// # Errors
     /// Out of descriptors.
     pub fn take() -> io::Result<Self> {
-        let set = set_of(&[libc::SIGCHLD, libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
+        Self::of(&[libc::SIGCHLD, libc::SIGINT, libc::SIGTERM, libc::SIGHUP])
+    }
+
+    /// Blocks every signal that can be blocked, for the calling thread and all it makes: a process that passes them on.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn take_all() -> io::Result<Self> {
+        // What a mistake of our own raises (SIGSEGV and its like) must end the process and not wait.
+        let own = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
+        let all: Vec<_> = (1..=64).filter(|signal| !own.contains(signal)).collect();
+        Self::of(&all)
+    }
+
+    fn of(signals: &[libc::c_int]) -> io::Result<Self> {
+        let set = set_of(signals);
         // SAFETY: `set` is an initialised signal set; the old one is not asked for.
         check(libc::c_long::from(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) }))?;
         // SAFETY: as above; −1 asks for a new descriptor.

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Shared memory of a sandbox in bytes, beside /tmp and charged to it like /tmp.
-const SHM_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const SHM_BYTES: u64 = 64 * 1024 * 1024;
 /// Open files of a function, as the services it imitates allow.
 const OPEN_FILES: u64 = 1024 * 16;
 
@@ -26,6 +26,8 @@ const OPEN_FILES: u64 = 1024 * 16;
 pub(crate) enum Word {
     /// A step of the set-up failed.
     Failed(Failed),
+    /// A service's sandbox is whole and waits at its gate.
+    Prepared,
     /// An importer is done.
     Imported(Result<Digest, Refusal>),
 }
@@ -33,8 +35,8 @@ pub(crate) enum Word {
 /// Which step, and why.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Failed {
-    step: String,
-    error: String,
+    pub(crate) step: String,
+    pub(crate) error: String,
 }
 
 impl From<Failed> for Refusal {
@@ -110,11 +112,13 @@ fn furnish(world: &World, at: &Path, devices: &Detached) -> Result<(), Failed> {
     )?;
     let proc = at.join("proc");
     step("mount /proc", Detached::proc().and_then(|new| new.attach(&proc)))?;
+    hide(world, &proc, &at.join("dev/null"))
+}
+
+/// Hides what container engines hide of a mounted `/proc`, and makes the rest of it that matters read-only.
+pub(crate) fn hide(world: &World, proc: &Path, null: &Path) -> Result<(), Failed> {
     for file in &world.hidden.files {
-        step(
-            "hide a file of /proc",
-            Detached::clone_of(CWD, &at.join("dev/null")).and_then(|null| null.attach(&proc.join(file))),
-        )?;
+        step("hide a file of /proc", Detached::clone_of(CWD, null).and_then(|null| null.attach(&proc.join(file))))?;
     }
     for folder in &world.hidden.folders {
         let nothing = Flags { read_only: true, no_suid: true, no_dev: true, no_exec: true };

@@ -1,5 +1,4 @@
 //! Blocks of user ids: every sandbox has ids that nothing else on the machine has.
-#![allow(dead_code, reason = "wide blocks are taken by the kinds of sandboxes that come next")]
 
 use dockless_sys::userns::{Extent, choose_base};
 

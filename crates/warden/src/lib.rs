@@ -12,6 +12,7 @@ mod config;
 mod groups;
 mod ids;
 mod importer;
+mod init;
 mod orders;
 mod probe;
 mod sandboxes;

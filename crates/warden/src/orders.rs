@@ -1,7 +1,8 @@
 //! Warden ↔ spawner: what is to be made, and what became of it. Both sides are one program and one fork apart, so the
 //! words need no version.
 
-use crate::ids::IdBlock;
+use crate::ids::{IdBlock, WideBlock};
+use dockless_model::image::Process;
 use dockless_model::{Digest, InstanceId};
 use dockless_sandbox::protocol::Refusal;
 use dockless_sys::seqpacket;
@@ -17,6 +18,8 @@ pub(crate) type Ticket = u64;
 pub(crate) enum Order {
     /// Make a function sandbox and start its launcher.
     Launch(Launch),
+    /// Make a service sandbox from layers, its program waiting.
+    Serve(Serve),
     /// Make a tree. Descriptors: manifest, contents.
     Import { ticket: Ticket, ids: IdBlock },
 }
@@ -36,10 +39,23 @@ pub(crate) struct Launch {
     pub(crate) ids: IdBlock,
 }
 
+/// A service sandbox.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Serve {
+    pub(crate) ticket: Ticket,
+    pub(crate) instance: InstanceId,
+    /// From the lowest to the topmost.
+    pub(crate) layers: Vec<Digest>,
+    pub(crate) process: Process,
+    pub(crate) memory_bytes: u64,
+    pub(crate) ids: WideBlock,
+}
+
 /// From a spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// Descriptors: pidfd, control, stdout, stderr, freezer control, freezer events.
+    /// Descriptors: pidfd, control, stdout, stderr, freezer control, freezer events; of a service also the gate: one
+    /// message on it starts the program.
     Launched {
         ticket: Ticket,
         pid: u32,

@@ -1,8 +1,8 @@
 //! All sandboxes of this warden.
 
-use crate::ids::IdBlock;
+use crate::ids::{IdBlock, WideBlock};
 use dockless_model::{Digest, InstanceId, MemoryMib, RuntimeId};
-use dockless_sandbox::protocol::{ExitStatus, GroupCap, Listed, Usage};
+use dockless_sandbox::protocol::{ExitStatus, GroupCap, Listed, Origin, Usage};
 use dockless_sys::cgroup::{Freezer, Group};
 use rustix::process::Pid;
 use std::collections::HashMap;
@@ -12,8 +12,7 @@ use std::os::fd::OwnedFd;
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     pub(crate) instance: InstanceId,
-    pub(crate) runtime: RuntimeId,
-    pub(crate) memory: MemoryMib,
+    pub(crate) kind: Kind,
     pub(crate) pid: Pid,
     pub(crate) pidfd: OwnedFd,
     pub(crate) control: OwnedFd,
@@ -21,10 +20,18 @@ pub(crate) struct Sandbox {
     pub(crate) stderr: OwnedFd,
     pub(crate) freezer: Freezer,
     pub(crate) group: Group,
-    pub(crate) ids: IdBlock,
     /// Which server owns it.
     pub(crate) session: Option<u64>,
     pub(crate) purpose: Purpose,
+}
+
+/// What it was made from, and its ids.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// The sandbox of a function.
+    Function { runtime: RuntimeId, memory: MemoryMib, ids: IdBlock },
+    /// The sandbox of a service. The gate is there until its `go`.
+    Service { layers: Vec<Digest>, gate: Option<OwnedFd>, ids: WideBlock },
 }
 
 /// Prepared → Gone to its code, once.
@@ -33,7 +40,7 @@ pub(crate) enum Purpose {
     /// Nobody's yet.
     Waiting,
     /// Runs code for somebody.
-    Serving { code: Digest, groups: Vec<GroupCap>, tag: String, baseline: Usage },
+    Serving { code: Option<Digest>, groups: Vec<GroupCap>, tag: String, baseline: Usage },
 }
 
 impl Sandbox {
@@ -62,13 +69,12 @@ impl Sandbox {
     pub(crate) fn listed(&self) -> Listed {
         Listed {
             instance: self.instance.clone(),
-            runtime: self.runtime.clone(),
-            memory: self.memory,
-            pid: self.pid.as_raw_nonzero().get().cast_unsigned(),
-            gone_to: match &self.purpose {
-                Purpose::Waiting => None,
-                Purpose::Serving { code, .. } => Some(*code),
+            origin: match &self.kind {
+                Kind::Function { runtime, memory, .. } => Origin::Runtime { runtime: runtime.clone(), memory: *memory },
+                Kind::Service { .. } => Origin::Image,
             },
+            pid: self.pid.as_raw_nonzero().get().cast_unsigned(),
+            gone: matches!(self.purpose, Purpose::Serving { .. }),
             tag: self.tag().to_owned(),
             session: self.session,
             frozen: self.freezer.is_frozen().unwrap_or(false),
@@ -142,6 +148,12 @@ impl Sandboxes {
 
     /// Whether any sandbox runs this code or this root.
     pub(crate) fn uses_code(&self, tree: &Digest) -> bool {
-        self.iter().any(|sandbox| matches!(&sandbox.purpose, Purpose::Serving { code, .. } if code == tree))
+        self.iter().any(|sandbox| matches!(&sandbox.purpose, Purpose::Serving { code: Some(code), .. } if code == tree))
+    }
+
+    /// Whether any sandbox has this layer in its root.
+    #[allow(dead_code, reason = "asked once layers can be forgotten")]
+    pub(crate) fn uses_layer(&self, layer: &Digest) -> bool {
+        self.iter().any(|sandbox| matches!(&sandbox.kind, Kind::Service { layers, .. } if layers.contains(layer)))
     }
 }

@@ -1,5 +1,7 @@
 //! A spawner: a small process with one thread that does nothing but make sandboxes, one at a time.
 
+pub(crate) mod service;
+
 use crate::child::{self, ChildFds, Word};
 use crate::importer;
 use crate::orders::{self, Launch, Order, Report};
@@ -37,6 +39,7 @@ pub(crate) struct Workshop<'a> {
 pub(crate) fn run(workshop: &Workshop<'_>, orders: &OwnedFd) -> i32 {
     let filter = Filter::compile(Policy::Function);
     let import_filter = Filter::compile(Policy::Importer);
+    let service_filters = service::Filters::compile();
     loop {
         if orders::wait(orders, PollFlags::IN).is_err() {
             return 1;
@@ -54,6 +57,13 @@ pub(crate) fn run(workshop: &Workshop<'_>, orders: &OwnedFd) -> i32 {
                     orders::send(orders, &Report::Launched { ticket: launch.ticket, pid }, &fds)
                 }
                 Err(refusal) => orders::send(orders, &Report::Failed { ticket: launch.ticket, refusal }, &[]),
+            },
+            Order::Serve(serve) => match service::launch(workshop, &service_filters, &serve) {
+                Ok((pid, fds)) => {
+                    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+                    orders::send(orders, &Report::Launched { ticket: serve.ticket, pid }, &fds)
+                }
+                Err(refusal) => orders::send(orders, &Report::Failed { ticket: serve.ticket, refusal }, &[]),
             },
             Order::Import { ticket, ids } => {
                 let report = match importer::import(workshop, &import_filter, ticket, ids, fds) {
@@ -174,7 +184,9 @@ fn wait_for_exec(sync: &OwnedFd) -> Result<(), Refusal> {
     match orders::receive::<Word>(sync) {
         Ok(None) => Ok(()),
         Ok(Some((Word::Failed(failed), _))) => Err(failed.into()),
-        Ok(Some((Word::Imported(_), _))) => Err(Refusal::Kernel("a launcher spoke as an importer".into())),
+        Ok(Some((Word::Imported(_) | Word::Prepared, _))) => {
+            Err(Refusal::Kernel("a launcher spoke as an importer".into()))
+        }
         Err(error) => Err(kernel("hear from the sandbox")(error)),
     }
 }

@@ -1,18 +1,21 @@
 //! What servers may ask, and what each wish is checked for before anything happens.
 
-use crate::orders::{self, Launch, Order};
-use crate::sandboxes::{Purpose, Sandbox};
+use crate::orders::{self, Launch, Order, Serve, Ticket};
+use crate::sandboxes::{Kind, Purpose, Sandbox};
 use crate::session::SessionState;
 use crate::trees;
 use crate::warden::{Pending, Warden};
-use dockless_model::{Digest, FunctionLimits, InstanceId, MemoryMib, RuntimeId};
+use dockless_model::image::Process;
+use dockless_model::{Digest, FunctionLimits, InstanceId, MemoryMib, RuntimeId, Slot};
 use dockless_sandbox::CODE_ROOT;
 use dockless_sandbox::protocol::{
-    Answer, FreezerKind, GroupCap, MAX_ENV, MAX_MESSAGE, MAX_TAG, Prepared, Refusal, Usage, VERSION, Verb, Welcome,
+    Answer, FreezerKind, GroupCap, MAX_ARGS, MAX_ENV, MAX_FDS, MAX_LAYERS, MAX_MESSAGE, MAX_TAG, Prepared, Refusal,
+    Usage, VERSION, Verb, Welcome,
 };
-use dockless_sys::cgroup::GroupLimits;
+use dockless_sys::cgroup::{CpuQuota, GroupLimits};
 use dockless_sys::mounts::{Detached, Flags};
-use dockless_sys::namespaces::visit_mounts;
+use dockless_sys::namespaces::{visit_mounts, visit_network};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,6 +25,10 @@ use std::path::Path;
 const MAX_SANDBOXES: usize = 10_000;
 /// Longest name of a counted group.
 const MAX_GROUP_NAME: usize = 512;
+/// Less is not even enough for a sandbox's first process.
+const MIN_MEMORY: u64 = 8 * 1024 * 1024;
+/// The kernel's own for a new group.
+const DEFAULT_WEIGHT: u16 = 100;
 
 /// An answer now, or none yet.
 pub(crate) struct Outcome(Option<(Result<Answer, Refusal>, Vec<OwnedFd>)>);
@@ -60,6 +67,20 @@ impl Warden {
                     Err(refusal) => Err(refusal).into(),
                 }
             }
+            Verb::PrepareService { instance, layers, process, memory_bytes } => {
+                match self.prepare_service(session, id, instance, layers, process, memory_bytes) {
+                    Ok(()) => Outcome::later(),
+                    Err(refusal) => Err(refusal).into(),
+                }
+            }
+            Verb::Dial { instance, v6, count } => {
+                let dialled = self.owned(session, &instance).map(|sandbox| sandbox.pid.as_raw_nonzero().get());
+                match dialled.and_then(|pid| self.dial(pid.cast_unsigned(), v6, count)) {
+                    Ok(fds) => Outcome(Some((Ok(Answer::Dialled), fds))),
+                    Err(refusal) => Err(refusal).into(),
+                }
+            }
+            Verb::Throttle { instance, millicores } => self.throttle(session, &instance, millicores).into(),
             Verb::Go { instance, code, groups, cpu_weight, tag } => {
                 self.go(session, &instance, code, groups, cpu_weight, tag).map(|()| Answer::Done).into()
             }
@@ -138,22 +159,9 @@ impl Warden {
         memory: MemoryMib,
         env: BTreeMap<String, String>,
     ) -> Result<(), Refusal> {
-        if self.is_stopping() {
-            return Err(Refusal::NoRoom("the warden is stopping".into()));
-        }
+        self.check_new(&instance)?;
         let known = self.runtimes.get(&runtime).ok_or_else(|| Refusal::Unknown(format!("runtime {runtime}")))?;
         check_env(&env)?;
-        let twice = self.sandboxes.get(&instance).is_some()
-            || self
-                .pending
-                .values()
-                .any(|pending| matches!(pending, Pending::Prepare { instance: other, .. } if *other == instance));
-        if twice {
-            return Err(Refusal::Bad(format!("instance {instance} exists already")));
-        }
-        if self.sandboxes.len() + self.pending.len() >= MAX_SANDBOXES {
-            return Err(Refusal::NoRoom(format!("{MAX_SANDBOXES} sandboxes exist")));
-        }
         let mut variables = known.file.env.clone();
         variables.extend(env);
         let (root, argv) = (known.runtime.tree, known.file.argv_for(memory));
@@ -169,25 +177,133 @@ impl Warden {
             cpu_weight: memory.cpu_weight(),
             ids,
         });
-        let launchers = self.spawners.len().saturating_sub(1).max(1);
-        let sent = match self.spawners.iter_mut().take(launchers).min_by_key(|spawner| spawner.busy.len()) {
-            Some(spawner) => orders::try_send(&spawner.channel, &order, &[]).inspect(|()| {
-                spawner.busy.insert(ticket);
-            }),
-            None => Err(std::io::Error::other("there is no spawner")),
-        };
-        if let Err(error) = sent {
+        if let Err(refusal) = self.ask_launcher(ticket, &order) {
             self.ids.give_back(ids);
-            return Err(cannot_ask("spawners", &error));
+            return Err(refusal);
         }
         self.pending.insert(ticket, Pending::Prepare { session, request, instance, runtime, memory, ids });
         Ok(())
     }
 
+    fn prepare_service(
+        &mut self,
+        session: u64,
+        request: u64,
+        instance: InstanceId,
+        layers: Vec<Digest>,
+        process: Process,
+        memory_bytes: u64,
+    ) -> Result<(), Refusal> {
+        self.check_new(&instance)?;
+        check_env(&process.env)?;
+        let args: usize = process.argv.iter().map(String::len).sum();
+        if process.argv.is_empty() || args > MAX_ARGS || process.argv.iter().any(|arg| arg.contains('\0')) {
+            return Err(Refusal::Bad(format!(
+                "a command line has 1 word or more, at most {MAX_ARGS} bytes and no NUL"
+            )));
+        }
+        let folder = &process.working_dir;
+        if !(folder.is_empty() || folder.starts_with('/')) || folder.len() > 4096 || folder.contains('\0') {
+            return Err(Refusal::Bad("a working folder is an absolute path".into()));
+        }
+        if !(1..=MAX_LAYERS).contains(&layers.len()) {
+            return Err(Refusal::Bad(format!("an image has 1 to {MAX_LAYERS} layers")));
+        }
+        if memory_bytes < MIN_MEMORY {
+            return Err(Refusal::Bad(format!("a service has at least {MIN_MEMORY} bytes of memory")));
+        }
+        for layer in &layers {
+            if !self.world.layers_path().join(layer.to_string()).is_dir() {
+                return Err(Refusal::Unknown(format!("layer {layer}")));
+            }
+        }
+        let ids = self.ids.take_wide().ok_or_else(|| Refusal::NoRoom("no id block is free".into()))?;
+        let ticket = self.new_ticket();
+        let order = Order::Serve(Serve {
+            ticket,
+            instance: instance.clone(),
+            layers: layers.clone(),
+            process,
+            memory_bytes,
+            ids,
+        });
+        if let Err(refusal) = self.ask_launcher(ticket, &order) {
+            self.ids.give_back_wide(ids);
+            return Err(refusal);
+        }
+        self.pending.insert(ticket, Pending::PrepareService { session, request, instance, layers, ids });
+        Ok(())
+    }
+
+    /// Gives an order to the spawner that has least to do.
+    fn ask_launcher(&mut self, ticket: Ticket, order: &Order) -> Result<(), Refusal> {
+        let launchers = self.spawners.len().saturating_sub(1).max(1);
+        let sent = match self.spawners.iter_mut().take(launchers).min_by_key(|spawner| spawner.busy.len()) {
+            Some(spawner) => orders::try_send(&spawner.channel, order, &[]).inspect(|()| {
+                spawner.busy.insert(ticket);
+            }),
+            None => Err(std::io::Error::other("there is no spawner")),
+        };
+        sent.map_err(|error| cannot_ask("spawners", &error))
+    }
+
+    /// Refuses what would be made in vain.
+    fn check_new(&self, instance: &InstanceId) -> Result<(), Refusal> {
+        if self.is_stopping() {
+            return Err(Refusal::NoRoom("the warden is stopping".into()));
+        }
+        let is_it = |pending: &Pending| match pending {
+            Pending::Prepare { instance: other, .. } | Pending::PrepareService { instance: other, .. } => {
+                other == instance
+            }
+            Pending::Import { .. } | Pending::Capture { .. } => false,
+        };
+        if self.sandboxes.get(instance).is_some() || self.pending.values().any(is_it) {
+            return Err(Refusal::Bad(format!("instance {instance} exists already")));
+        }
+        if self.sandboxes.len() + self.pending.len() >= MAX_SANDBOXES {
+            return Err(Refusal::NoRoom(format!("{MAX_SANDBOXES} sandboxes exist")));
+        }
+        Ok(())
+    }
+
+    /// Sockets of the network of a process that is our child and not reaped.
+    pub(crate) fn dial(&self, pid: u32, v6: bool, count: u8) -> Result<Vec<OwnedFd>, Refusal> {
+        if !(1..=MAX_FDS).contains(&usize::from(count)) {
+            return Err(Refusal::Bad(format!("1 to {MAX_FDS} sockets at once")));
+        }
+        let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = || Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?);
+        File::open(format!("/proc/{pid}/ns/net"))
+            .and_then(|there| {
+                visit_network(&self.network_home, there.as_fd(), || (0..count).map(|_| socket()).collect())
+            })
+            .map_err(|error| Refusal::Kernel(format!("cannot dial: {error}")))
+    }
+
+    fn throttle(&self, session: u64, instance: &InstanceId, millicores: u32) -> Result<Answer, Refusal> {
+        let sandbox = self.owned(session, instance)?;
+        if millicores < Slot::MIN_MILLICORES {
+            return Err(Refusal::Bad(format!("at least {} millicores", Slot::MIN_MILLICORES)));
+        }
+        // In a period of 100 ms a millicore is 100 µs.
+        let quota = CpuQuota { quota_us: u64::from(millicores) * 100, period_us: 100_000 };
+        let limits = GroupLimits { cpu_quota: Some(quota), ..GroupLimits::default() };
+        sandbox
+            .group
+            .set_limits(&limits)
+            .map(|()| Answer::Done)
+            .map_err(|error| Refusal::Kernel(format!("cannot set limits: {error}")))
+    }
+
     pub(crate) fn prepared(&self, sandbox: &Sandbox) -> Prepared {
         Prepared {
             pid: sandbox.pid.as_raw_nonzero().get().cast_unsigned(),
-            socket: self.world.socket(&sandbox.instance).to_string_lossy().into_owned(),
+            socket: match sandbox.kind {
+                Kind::Function { .. } => self.world.socket(&sandbox.instance).to_string_lossy().into_owned(),
+                Kind::Service { .. } => String::new(),
+            },
         }
     }
 
@@ -204,7 +320,7 @@ impl Warden {
         &mut self,
         session: u64,
         instance: &InstanceId,
-        code: Digest,
+        code: Option<Digest>,
         groups: Vec<GroupCap>,
         cpu_weight: u16,
         tag: String,
@@ -224,9 +340,14 @@ impl Warden {
                 "cpu_weight is 1 to 10000; at most 8 groups with names of at most 512 bytes".into(),
             ));
         }
-        trees::folder(&self.world, &code)?;
+        match (&sandbox.kind, &code) {
+            (Kind::Function { .. }, Some(code)) => drop(trees::folder(&self.world, code)?),
+            (Kind::Service { .. }, None) => {}
+            (Kind::Function { .. }, None) => return Err(Refusal::Bad("a function needs code".into())),
+            (Kind::Service { .. }, Some(_)) => return Err(Refusal::Bad("a service has its code in its image".into())),
+        }
         self.groups.join(&groups).map_err(Refusal::CapReached)?;
-        let done = self.specialise(instance, &code, cpu_weight);
+        let done = self.specialise(instance, code.as_ref(), cpu_weight);
         match (done, self.sandboxes.get_mut(instance)) {
             (Ok(()), Some(sandbox)) => {
                 sandbox.purpose = Purpose::Serving { code, groups, tag, baseline: Usage::default() };
@@ -240,17 +361,30 @@ impl Warden {
         }
     }
 
-    /// Sets the share of the processor and mounts the code: from here on the sandbox is somebody's.
-    fn specialise(&self, instance: &InstanceId, code: &Digest, cpu_weight: u16) -> Result<(), Refusal> {
+    /// Sets the share of the processor, mounts the code or opens the gate: from here on the sandbox is somebody's.
+    fn specialise(&mut self, instance: &InstanceId, code: Option<&Digest>, cpu_weight: u16) -> Result<(), Refusal> {
+        let gate = match self.sandboxes.get_mut(instance).map(|sandbox| &mut sandbox.kind) {
+            Some(Kind::Service { gate, .. }) => gate.take(),
+            _ => None,
+        };
         let sandbox = self.sandboxes.get(instance).ok_or_else(|| Refusal::Unknown(format!("instance {instance}")))?;
-        // The share that goes with its memory was set at birth.
-        if cpu_weight != sandbox.memory.cpu_weight() {
+        // The share that goes with a function's memory was set at birth.
+        let at_birth = match sandbox.kind {
+            Kind::Function { memory, .. } => memory.cpu_weight(),
+            Kind::Service { .. } => DEFAULT_WEIGHT,
+        };
+        if cpu_weight != at_birth {
             let limits = GroupLimits { cpu_weight: Some(cpu_weight), ..GroupLimits::default() };
             sandbox
                 .group
                 .set_limits(&limits)
                 .map_err(|error| Refusal::Kernel(format!("cannot set limits: {error}")))?;
         }
+        let Some(code) = code else {
+            let gate = gate.ok_or_else(|| Refusal::Kernel("the sandbox has no gate".into()))?;
+            return orders::try_send(&gate, &(), &[])
+                .map_err(|error| Refusal::Kernel(format!("cannot open the gate: {error}")));
+        };
         let mount = || {
             // The process is our child and not reaped: its number cannot have become another's.
             let users = File::open(format!("/proc/{}/ns/user", sandbox.pid.as_raw_nonzero()))?;

@@ -4,16 +4,16 @@ mod exits;
 
 use crate::config::{WardenConfig, WardenError, run_folder};
 use crate::groups::Groups;
-use crate::ids::{IdBlock, IdBlocks};
+use crate::ids::{IdBlock, IdBlocks, WideBlock};
 use crate::orders::{self, Order, Report, Ticket};
 use crate::probe;
-use crate::sandboxes::{Purpose, Sandbox, Sandboxes, counters};
+use crate::sandboxes::{Kind, Purpose, Sandbox, Sandboxes, counters};
 use crate::server::{self, ServerPlan};
 use crate::session::{Session, SessionState};
 use crate::spawner::{self, Workshop};
 use crate::trees::Runtimes;
 use crate::world::World;
-use dockless_model::{InstanceId, MemoryMib, RuntimeId};
+use dockless_model::{Digest, InstanceId, MemoryMib, RuntimeId};
 use dockless_sandbox::protocol::{Answer, Happening, Prepared, Refusal, Reply, Request};
 use dockless_sys::cgroup::{Freezer, FreezerKind, GroupRoot, Layout};
 use dockless_sys::namespaces::MountHome;
@@ -23,6 +23,7 @@ use dockless_sys::{privileges, userns};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Pid;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -40,9 +41,13 @@ const MESSAGES_A_TURN: usize = 64;
 /// How often what could not be removed yet is tried again.
 const RETRY: Duration = Duration::from_millis(20);
 
+/// Sockets that come with a new service: one for its first request, one for the next.
+const DIALLED_AT_ONCE: u8 = 2;
+
 /// A request that a spawner is working on.
 #[derive(Debug)]
 pub(crate) enum Pending {
+    /// The sandbox of a function.
     Prepare {
         session: u64,
         request: u64,
@@ -50,6 +55,13 @@ pub(crate) enum Pending {
         runtime: RuntimeId,
         memory: MemoryMib,
         ids: IdBlock,
+    },
+    PrepareService {
+        session: u64,
+        request: u64,
+        instance: InstanceId,
+        layers: Vec<Digest>,
+        ids: WideBlock,
     },
     Import {
         session: u64,
@@ -90,6 +102,7 @@ pub(crate) struct Warden {
     one_thread: SingleThreaded,
     signals: Signals,
     pub(crate) home: MountHome,
+    pub(crate) network_home: File,
     pub(crate) ids: IdBlocks,
     pub(crate) runtimes: Runtimes,
     pub(crate) groups: Groups,
@@ -143,6 +156,7 @@ pub fn run(config: WardenConfig) -> Result<(), WardenError> {
         tracing::info!(groups = swept.removed.len(), "removed control groups of a former run");
     }
     let home = MountHome::remember().map_err(WardenError::at("remember the mount namespace"))?;
+    let network_home = File::open("/proc/self/ns/net").map_err(WardenError::at("remember the network namespace"))?;
     let runtimes = Runtimes::load(&world)?;
     let mut warden = Warden {
         config,
@@ -151,6 +165,7 @@ pub fn run(config: WardenConfig) -> Result<(), WardenError> {
         one_thread,
         signals,
         home,
+        network_home,
         ids,
         runtimes,
         groups: Groups::default(),
@@ -504,11 +519,18 @@ impl Warden {
         let Some(pending) = self.pending.remove(&report.ticket()) else { return };
         match (pending, report) {
             (Pending::Prepare { session, request, instance, runtime, memory, ids }, Report::Launched { pid, .. }) => {
-                let result = self.on_launched((session, instance, runtime, memory, ids), pid, fds);
-                match result {
-                    Ok((prepared, fds)) => self.reply(session, request, Ok(Answer::Prepared(prepared)), fds),
-                    Err(refusal) => self.reply(session, request, Err(refusal), Vec::new()),
-                }
+                let kind = Kind::Function { runtime, memory, ids };
+                let result = self.on_launched(session, instance, kind, pid, fds);
+                self.reply_prepared(session, request, result);
+            }
+            (Pending::PrepareService { session, request, instance, layers, ids }, Report::Launched { pid, .. }) => {
+                let mut fds = fds;
+                let kind = Kind::Service { layers, gate: fds.pop(), ids };
+                let result = self.on_launched(session, instance, kind, pid, fds).and_then(|(prepared, mut fds)| {
+                    fds.extend(self.dial(pid, false, DIALLED_AT_ONCE)?);
+                    Ok((prepared, fds))
+                });
+                self.reply_prepared(session, request, result);
             }
             (Pending::Import { session, request, ids }, Report::Imported { tree, .. }) => {
                 self.ids.give_back(ids);
@@ -521,6 +543,12 @@ impl Warden {
                 self.ids.give_back(ids);
                 self.reply(session, request, Err(refusal_of(report)), Vec::new());
             }
+            (Pending::PrepareService { session, request, ids, instance, .. }, report) => {
+                // As above.
+                self.leftovers.insert(instance.to_string());
+                self.ids.give_back_wide(ids);
+                self.reply(session, request, Err(refusal_of(report)), Vec::new());
+            }
             (Pending::Import { session, request, ids }, report) => {
                 self.ids.give_back(ids);
                 self.reply(session, request, Err(refusal_of(report)), Vec::new());
@@ -529,9 +557,18 @@ impl Warden {
         }
     }
 
+    fn reply_prepared(&mut self, session: u64, request: u64, result: Result<(Prepared, Vec<OwnedFd>), Refusal>) {
+        match result {
+            Ok((prepared, fds)) => self.reply(session, request, Ok(Answer::Prepared(prepared)), fds),
+            Err(refusal) => self.reply(session, request, Err(refusal), Vec::new()),
+        }
+    }
+
     fn on_launched(
         &mut self,
-        (session, instance, runtime, memory, ids): (u64, InstanceId, RuntimeId, MemoryMib, IdBlock),
+        session: u64,
+        instance: InstanceId,
+        kind: Kind,
         pid: u32,
         fds: Vec<OwnedFd>,
     ) -> Result<(Prepared, Vec<OwnedFd>), Refusal> {
@@ -544,8 +581,7 @@ impl Warden {
         let alive = self.session_mut(session).is_some();
         let sandbox = Sandbox {
             instance: instance.clone(),
-            runtime,
-            memory,
+            kind,
             pid,
             pidfd,
             control,
@@ -553,7 +589,6 @@ impl Warden {
             stderr,
             freezer,
             group,
-            ids,
             session: alive.then_some(session),
             purpose: Purpose::Waiting,
         };

@@ -1,8 +1,8 @@
 //! The sandboxes' world on this machine: folders, a mount namespace of the warden's own, device nodes, the lock.
 //!
 //! ```text
-//! DATA/            0711 root       db/ blobs/ logs/ (server)  trees/ (root, 0700)  token (caller, 0600)  lock
-//! /run/dockless/HASH/  0711 root   server.json (caller)  data/ = DATA  dev/ = device nodes  mnt/  fn/ (server, 0700)
+//! DATA/            0711 root       db/ blobs/ logs/ (server)  trees/ layers/ (root, 0700)  token (caller, 0600)  lock
+//! /run/dockless/HASH/  0711 root   server.json (caller)  data/ = DATA  dev/ = device nodes  mnt/  lay/  fn/ (server, 0700)
 //! ```
 //! `data`, `dev` and `mnt` are mounts in the warden's own namespace: they are gone when its last process is.
 
@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) run: PathBuf,
     /// Captured runtimes and bundles.
     pub(crate) trees: OwnedFd,
+    /// Unpacked layers of images.
+    pub(crate) layers: OwnedFd,
     /// What of `/proc` is hidden in sandboxes.
     pub(crate) hidden: Hidden,
     data: PathBuf,
@@ -61,9 +63,12 @@ impl World {
         }
         // Mounted by the warden alone; nobody else needs to reach in.
         folder(&data.join("trees"), 0o700, 0)?;
+        folder(&data.join("layers"), 0o700, 0)?;
         folder(Path::new("/run/dockless"), 0o711, 0)?;
         let _ = std::fs::remove_file(run.join("server.json"));
-        for (name, mode, owner) in [("", 0o711, 0), ("data", 0o711, 0), ("dev", 0o755, 0), ("mnt", 0o711, 0)] {
+        for (name, mode, owner) in
+            [("", 0o711, 0), ("data", 0o711, 0), ("dev", 0o755, 0), ("mnt", 0o711, 0), ("lay", 0o700, 0)]
+        {
             folder(&run.join(name), mode, owner)?;
         }
         // Sockets of a former life: nobody listens there any more.
@@ -79,10 +84,12 @@ impl World {
             .and_then(|()| bind.attach(&run.join("data")))
             .map_err(WardenError::at("bind the data folder"))?;
         devices(&run.join("dev")).map_err(WardenError::at("make device nodes"))?;
-        let trees =
-            rustix::fs::open(data.join("trees"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|error| WardenError::at("open the folder of trees")(error.into()))?;
-        Ok(Self { run: run.into(), trees, hidden: Hidden::detect(), data: data.into(), _lock: lock })
+        let open = |name: &str| {
+            rustix::fs::open(data.join(name), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|error| WardenError::at(format!("open the folder of {name}"))(error.into()))
+        };
+        let (trees, layers) = (open("trees")?, open("layers")?);
+        Ok(Self { run: run.into(), trees, layers, hidden: Hidden::detect(), data: data.into(), _lock: lock })
     }
 
     /// Where a sandbox's root is put together, each in its own mount namespace.
@@ -93,6 +100,11 @@ impl World {
     /// The socket of an instance.
     pub(crate) fn socket(&self, instance: &dockless_model::InstanceId) -> PathBuf {
         self.run.join("fn").join(instance.as_str())
+    }
+
+    /// The folder of unpacked layers by path, for what only root does there.
+    pub(crate) fn layers_path(&self) -> PathBuf {
+        self.data.join("layers")
     }
 
     /// A sandbox's `/dev`: the nodes, without a way to make more.
@@ -180,8 +192,20 @@ fn devices(dev: &Path) -> io::Result<()> {
         rustix::fs::chmodat(CWD, &path, Mode::from_raw_mode(0o666), AtFlags::empty())?;
         rustix::fs::chownat(CWD, &path, Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::SYMLINK_NOFOLLOW)?;
     }
-    for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+        ("core", "/proc/kcore"),
+        ("ptmx", "pts/ptmx"),
+    ];
+    for (name, target) in links {
         std::os::unix::fs::symlink(target, dev.join(name))?;
     }
-    std::fs::create_dir(dev.join("shm"))
+    // Mount points, used as far as a sandbox gets such a thing.
+    for name in ["shm", "pts", "mqueue"] {
+        std::fs::create_dir(dev.join(name))?;
+    }
+    Ok(())
 }

@@ -113,7 +113,7 @@ impl Server {
             host: host.clone(),
             output: Arc::new(output),
             routes: Arc::new(Table::default()),
-            functions: BTreeMap::new(),
+            programs: BTreeMap::new(),
             disabled: false,
         });
         self.hosts.deployments.lock().unwrap().insert(host, Arc::clone(&deployment));
@@ -251,7 +251,7 @@ pub fn copy(deployment: &Deployment) -> Deployment {
         host: deployment.host.clone(),
         output: Arc::clone(&deployment.output),
         routes: Arc::clone(&deployment.routes),
-        functions: deployment.functions.clone(),
+        programs: deployment.programs.clone(),
         disabled: deployment.disabled,
     }
 }

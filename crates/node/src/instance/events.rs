@@ -2,7 +2,7 @@
 
 use crate::Death;
 use dockless_sandbox::frames::UserError;
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// The facts so far. Each only ever goes from absent to present, but for [`Life::ended`], which moves on.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +11,10 @@ pub struct Life {
     pub started: bool,
     /// The function's code is loaded.
     pub loaded: bool,
+    /// Where the program of a service listens, in the order in which it began to.
+    pub listening: Vec<SocketAddr>,
+    /// The signal that ended the program of a service: its first process ends with a code.
+    pub signalled: Option<i32>,
     /// The newest invocation that is over.
     pub ended: Option<Ended>,
     /// The launcher announced its exit, with these words.

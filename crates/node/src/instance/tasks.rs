@@ -12,6 +12,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Ports of a service that are remembered.
+const MOST_PORTS: usize = 32;
 /// How long after its control channel closed an instance may still be there.
 const BURIED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -93,6 +95,12 @@ pub(super) fn bury(instance: &Instance, end: Option<(ExitStatus, Usage)>) {
         instance.drain().await;
         let killed = *instance.0.killed.lock().unwrap_or_else(PoisonError::into_inner);
         let tail = instance.0.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let signalled = instance.0.life.borrow().signalled;
+        let end = match (end, signalled) {
+            // What the program did, where its first process can only give a code.
+            (Some((_, usage)), Some(signal)) => Some((ExitStatus::Signal(signal), usage)),
+            (end, _) => end,
+        };
         let death = match end {
             Some((status, usage)) => Death::new(status, usage, killed, tail),
             None => Death::unknown(killed, tail),
@@ -109,7 +117,7 @@ pub(super) fn bury(instance: &Instance, end: Option<(ExitStatus, Usage)>) {
         }
         instance.0.life.send_modify(|life| life.death = Some(Arc::new(death)));
         instance.0.over.cancel();
-        instance.0.connection.close();
+        instance.disconnect();
     });
 }
 
@@ -137,6 +145,17 @@ impl Instance {
             FromLauncher::UnrecoverableError { message, .. } => {
                 life.send_modify(|life| life.fatal = Some(message));
             }
+            FromLauncher::Listening { address } => life.send_modify(|life| {
+                life.started = true;
+                // More than any init of ours tells: it is believed no further.
+                if life.listening.len() < MOST_PORTS && !life.listening.contains(&address) {
+                    life.listening.push(address);
+                }
+            }),
+            FromLauncher::NotStarted { step, error } => {
+                life.send_modify(|life| life.fatal = Some(format!("cannot {step}: {error}")));
+            }
+            FromLauncher::Exited { signal, .. } => life.send_modify(|life| life.signalled = signal),
             FromLauncher::Status { state, request_id, .. } => {
                 let state = match (state.as_str(), request_id) {
                     ("waiting", _) => LauncherState::Waiting,

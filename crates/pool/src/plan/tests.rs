@@ -11,14 +11,21 @@ fn limits() -> Limits {
         start_after: None,
         grace: 50 * MS,
         idle_timeout: 1000 * MS,
+        life: None,
+        farewell: 300 * MS,
+        freezes: true,
         settle: 10 * MS,
         draining: false,
     }
 }
 
 fn fleet(booting: usize, phases: &[Phase]) -> Fleet<()> {
-    let member = |(key, phase): (u64, &Phase)| Member { key, phase: *phase, loaded: true, leaving: false, with: () };
-    Fleet { booting, members: (0..).zip(phases).map(member).collect() }
+    let born = Instant::now();
+    Fleet { booting, members: (0..).zip(phases).map(|(key, phase)| member(key, *phase, born)).collect() }
+}
+
+fn member(key: u64, phase: Phase, born: Instant) -> Member<()> {
+    Member { key, phase, loaded: true, born, replaced: false, leaving: None, with: () }
 }
 
 #[test]
@@ -78,9 +85,47 @@ fn who_is_to_leave_gets_no_request_and_goes_when_idle() {
     let mut fleet =
         fleet(0, &[Phase::Idle { since: now, warmth: Warmth::Running }, Phase::Busy { deadline: now + MS }]);
     for member in &mut fleet.members {
-        member.leaving = true;
+        member.leaving = Some(now);
     }
     assert_eq!(plan(Demand { waiting: 1 }, &fleet, &limits(), now), [Action::Start, Action::Retire(0)]);
+}
+
+#[test]
+fn services_share_instances_and_replace_them() {
+    let now = Instant::now() + Duration::from_secs(100);
+    let (young, old) = (now - 10 * MS, now - 5000 * MS);
+    let rules = Limits { concurrency: 2, life: Some(5000 * MS), freezes: false, ..limits() };
+    let idle = Phase::Idle { since: now - 60 * MS, warmth: Warmth::Running };
+    let serving = |active| Phase::Serving { active };
+    let with = |booting, members: &[(Phase, Instant)]| Fleet {
+        booting,
+        members: (0..).zip(members).map(|(key, (phase, born))| member(key, *phase, *born)).collect(),
+    };
+    use Action::{Expire, Lease, Leave, Replace, Retire, Start};
+    type Row<'a> = (&'a str, usize, Fleet<()>, &'a [Action]);
+    let rows: &[Row<'_>] = &[
+        ("twelve wait: six starts, four allowed", 12, with(0, &[]), &[Start; 4]),
+        ("three wait: one of the two starts is under way", 3, with(1, &[]), &[Start]),
+        ("a place beside another", 1, with(0, &[(serving(1), young)]), &[Lease(0)]),
+        ("no place", 1, with(0, &[(serving(2), young)]), &[Start]),
+        ("two places in one", 2, with(0, &[(idle, young)]), &[Lease(0), Lease(0)]),
+        ("the emptier one first", 2, with(0, &[(serving(1), young), (idle, young)]), &[Lease(1), Lease(1)]),
+        ("idle ones run on", 0, with(0, &[(idle, young)]), &[]),
+        ("its life is over, idle", 0, with(0, &[(idle, old)]), &[Retire(0)]),
+        ("its life is over, in use", 0, with(0, &[(serving(1), old)]), &[Replace(0), Start]),
+        ("it serves until then", 1, with(0, &[(serving(1), old)]), &[Lease(0)]),
+    ];
+    for (name, waiting, fleet, expected) in rows {
+        assert_eq!(plan(Demand { waiting: *waiting }, fleet, &rules, now), *expected, "{name}");
+    }
+    let mut fleet = with(0, &[(serving(1), old)]);
+    assert_eq!(plan(Demand { waiting: 0 }, &fleet, &Limits { max_instances: 1, ..rules }, now), [Leave(0)]);
+    fleet.members[0].replaced = true;
+    assert_eq!(plan(Demand { waiting: 0 }, &fleet, &rules, now), [], "its replacement boots");
+    fleet.members[0].leaving = Some(now - 299 * MS);
+    assert_eq!(plan(Demand { waiting: 1 }, &fleet, &rules, now), [Start], "it takes no more");
+    assert_eq!(due(&fleet.members[0], &rules), Some(now + MS));
+    assert_eq!(plan(Demand { waiting: 0 }, &fleet, &rules, now + MS), [Expire(0)], "the farewell is over");
 }
 
 #[test]
@@ -151,7 +196,7 @@ impl World {
                 self.fleet.booting -= 1;
                 self.next += 1;
                 let phase = Phase::Idle { since: now, warmth: Warmth::Running };
-                self.fleet.members.push(Member { key: self.next, phase, loaded: true, leaving: false, with: () });
+                self.fleet.members.push(member(self.next, phase, now));
             }
             Step::BootFails if self.fleet.booting > 0 => {
                 self.fleet.booting -= 1;
@@ -180,7 +225,7 @@ impl World {
                 self.fleet.members.remove(index % count);
             }
             Step::Wait(ms) => self.now += ms * MS,
-            Step::Sleep => self.fleet.members.iter_mut().for_each(|member| member.leaving = true),
+            Step::Sleep => self.fleet.members.iter_mut().for_each(|member| member.leaving = Some(now)),
             Step::Block => self.limits.start_after = Some(now + 20 * MS),
             Step::Boot | Step::BootFails | Step::Die(_) => {}
         }
@@ -196,6 +241,7 @@ impl World {
     fn perform(&mut self, action: Action) {
         let (now, limits) = (self.now, self.limits);
         let key = match action {
+            Action::Replace(_) | Action::Leave(_) => unreachable!("functions are not replaced"),
             Action::Start => {
                 self.fleet.booting += 1;
                 assert!(self.fleet.booting <= self.waiting.div_ceil(limits.concurrency), "more starts than requests");
@@ -209,7 +255,7 @@ impl World {
             | Action::Expire(key)
             | Action::Release(key) => key,
         };
-        let newest = self.fleet.members.iter().filter(|member| !member.leaving);
+        let newest = self.fleet.members.iter().filter(|member| member.leaving.is_none());
         let newest = newest.filter_map(|member| match member.phase {
             Phase::Idle { since, .. } => Some(since),
             _ => None,
@@ -218,7 +264,7 @@ impl World {
         let member = self.fleet.members.iter_mut().find(|member| member.key == key).expect("a member");
         member.phase = match (action, member.phase) {
             (Action::Lease(_), Phase::Idle { since, .. }) => {
-                assert!(!member.leaving && Some(since) == newest, "not the most recent");
+                assert!(member.leaving.is_none() && Some(since) == newest, "not the most recent");
                 self.waiting = self.waiting.checked_sub(1).expect("somebody waits");
                 Phase::Busy { deadline: now + 500 * MS }
             }
@@ -227,7 +273,7 @@ impl World {
                 Phase::Idle { since, warmth: Warmth::Freezing }
             }
             (Action::Retire(_), Phase::Idle { since, .. }) => {
-                assert!(member.leaving || now >= since + limits.idle_timeout, "retired too early");
+                assert!(member.leaving.is_some() || now >= since + limits.idle_timeout, "retired too early");
                 Phase::Draining
             }
             (Action::Expire(_), Phase::Busy { .. } | Phase::Finishing { .. } | Phase::Abandoned { .. }) => {

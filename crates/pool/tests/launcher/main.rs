@@ -12,7 +12,7 @@ use dockless_model::{
     AccountId, Code, DeploymentId, FunctionLimits, InstanceState, MemoryMib, OsEntropy, RequestId, Secret, SourcePath,
 };
 use dockless_node::{Node, NodeConfig, NodeEvent, NodeEvents, ShelfConfig};
-use dockless_pool::{FunctionSpec, InvocationBody, Lease, Pool, PoolConfig, Replay, RequestBody, SendFailure, Start};
+use dockless_pool::{InvocationBody, Lease, Pool, PoolConfig, Program, Replay, RequestBody, SendFailure, Spec, Start};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use peer::Peer;
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// A function of one file, `api/f.js`.
-    async fn function(&self, source: &str, change: impl FnOnce(&mut FunctionLimits)) -> Arc<FunctionSpec> {
+    async fn function(&self, source: &str, change: impl FnOnce(&mut FunctionLimits)) -> Arc<Spec> {
         self.function_with(source, change, BTreeMap::new()).await
     }
 
@@ -62,7 +62,7 @@ impl World {
         source: &str,
         change: impl FnOnce(&mut FunctionLimits),
         env: BTreeMap<String, Secret>,
-    ) -> Arc<FunctionSpec> {
+    ) -> Arc<Spec> {
         let stored = self.blobs.put(source.as_bytes()).await.unwrap();
         let entrypoint: SourcePath = "api/f.js".parse().unwrap();
         let file = BundleFile { blob: stored.digest, size: stored.size, executable: false };
@@ -79,12 +79,12 @@ impl World {
         };
         let mut limits = FunctionLimits { memory: MemoryMib::default(), ..FunctionLimits::default() };
         change(&mut limits);
-        Arc::new(FunctionSpec {
+        Arc::new(Spec {
             deployment: DeploymentId::random(&OsEntropy),
             account: AccountId::random(&OsEntropy),
             project: "test".parse().unwrap(),
             name: "api/f".parse().unwrap(),
-            function: Arc::new(Function {
+            program: Program::Function(Arc::new(Function {
                 entrypoint,
                 // Not imported: the first start finds it missing and makes it from the blobs.
                 bundle: manifest.digest(),
@@ -93,7 +93,7 @@ impl World {
                 runtime: peer::runtime(),
                 limits,
                 helpers: true,
-            }),
+            })),
             env: Arc::new(env),
             region: "dev1",
             url: "test-abc.localhost".parse().unwrap(),
@@ -108,7 +108,7 @@ impl World {
         self.pool.instances().into_iter().map(|info| info.state).collect()
     }
 
-    async fn log(&self, spec: &FunctionSpec) -> Vec<(Option<Arc<str>>, String)> {
+    async fn log(&self, spec: &Spec) -> Vec<(Option<Arc<str>>, String)> {
         let tail = self.pool.node().logs().tail(&spec.deployment, 100, None).await.unwrap();
         tail.lines.iter().map(|line| (line.request.clone(), line.text.clone())).collect()
     }
@@ -150,7 +150,7 @@ async fn text(response: Response<InvocationBody>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
-async fn ask(world: &World, spec: &Arc<FunctionSpec>) -> (String, Start) {
+async fn ask(world: &World, spec: &Arc<Spec>) -> (String, Start) {
     let lease = world.pool.acquire(spec).await.unwrap();
     let start = lease.timings().start;
     (text(send(lease, "/api/f").await.unwrap()).await, start)

@@ -5,8 +5,8 @@
 use dockless_model::{Digest, InstanceId, MemoryMib, RuntimeId};
 use dockless_sandbox::bundle::TreeManifest;
 use dockless_sandbox::protocol::{
-    Answer, Event, ExitStatus, FreezerKind, FromWarden, Happening, Listed, MAX_MESSAGE, Prepared, Refusal, Reply,
-    Request, Runtime, Usage, Verb, Welcome,
+    Answer, Event, ExitStatus, FreezerKind, FromWarden, Happening, Listed, MAX_MESSAGE, Origin, Prepared, Refusal,
+    Reply, Request, Runtime, Usage, Verb, Welcome,
 };
 use dockless_sys::seqpacket;
 use rustix::event::{PollFd, PollFlags};
@@ -158,6 +158,7 @@ impl Peer {
                 answer
             }
             Verb::Go { instance, code, groups, tag, .. } => {
+                let code = code.ok_or_else(|| Refusal::Bad("a function needs code".into()))?;
                 let tree = state.folder.join("trees").join(code.to_string());
                 if !tree.exists() {
                     return Err(Refusal::Unknown(format!("tree {code}")));
@@ -171,7 +172,7 @@ impl Peer {
                 let home = state.folder.join(instance.as_str());
                 let sandbox = state.sandboxes.get_mut(&instance).ok_or_else(missing)?;
                 let names: Vec<String> = groups.iter().map(|group| group.name.clone()).collect();
-                (sandbox.groups, sandbox.listed.gone_to, sandbox.listed.tag) = (names.clone(), Some(code), tag);
+                (sandbox.groups, sandbox.listed.gone, sandbox.listed.tag) = (names.clone(), true, tag);
                 // The process sees its task folder through this link.
                 std::os::unix::fs::symlink(tree, home).unwrap();
                 for name in names {
@@ -211,6 +212,9 @@ impl Peer {
                 done
             }
             Verb::Stats { .. } => Ok((Answer::Usage(Usage { memory_bytes: 7, ..Usage::default() }), Vec::new())),
+            Verb::PrepareService { .. } | Verb::Dial { .. } | Verb::Throttle { .. } => {
+                Err(Refusal::Unsupported("this peer has functions alone".into()))
+            }
             Verb::Serving | Verb::Forget { .. } | Verb::Acknowledge { .. } | Verb::Upgrade => done,
         }
     }
@@ -259,9 +263,10 @@ impl Peer {
             peer.buried(&id, status);
         });
         let (fds, instance) = ([near.into(), stdout.into(), stderr.into(), freezer(), freezer()], instance.clone());
-        let (gone_to, tag, session, frozen) = (None, String::new(), Some(session), false);
+        let (gone, tag, session, frozen) = (false, String::new(), Some(session), false);
+        let origin = Origin::Runtime { runtime, memory };
         Sandbox {
-            listed: Listed { instance, runtime, memory, pid, gone_to, tag, session, frozen },
+            listed: Listed { instance, origin, pid, gone, tag, session, frozen },
             socket: socket.to_str().unwrap().into(),
             fds,
             groups: Vec::new(),

@@ -19,9 +19,9 @@ use super::table::{LAST, Verdict, verdict};
 
 /// linux/audit.h: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64.
 #[cfg(target_arch = "x86_64")]
-pub(super) const ARCH: u32 = 0xC000_003E;
+pub(crate) const ARCH: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
-pub(super) const ARCH: u32 = 0xC000_00B7;
+pub(crate) const ARCH: u32 = 0xC000_00B7;
 
 pub(super) const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 pub(super) const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;

@@ -181,12 +181,32 @@ const IMPORTER_LEGACY: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const IMPORTER_LEGACY: &[i64] = &[];
 
+/// What [`Policy::Service`] has beyond [`Policy::Function`].
+const SERVICE: &[i64] = &[SYS_chroot];
+
+/// [`Policy::Init`]: an event loop over descriptors, children and signals, and its allocator.
+#[rustfmt::skip]
+const INIT: &[i64] = &[
+    SYS_read, SYS_write, SYS_close, SYS_openat, SYS_fstat, SYS_statx, SYS_newfstatat, SYS_fcntl, SYS_lseek, SYS_ppoll,
+    SYS_ioctl, SYS_sendmsg, SYS_recvmsg, SYS_sendto, SYS_recvfrom,
+    SYS_pidfd_open, SYS_pidfd_getfd, SYS_getsockname, SYS_getsockopt, SYS_listen,
+    SYS_wait4, SYS_waitid, SYS_kill, SYS_getpid, SYS_gettid, SYS_tgkill, SYS_exit, SYS_exit_group,
+    SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_brk, SYS_madvise, SYS_futex, SYS_getrandom, SYS_clock_gettime,
+    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack, SYS_restart_syscall, SYS_sched_yield,
+];
+#[cfg(target_arch = "x86_64")]
+const INIT_LEGACY: &[i64] = &[SYS_poll];
+#[cfg(not(target_arch = "x86_64"))]
+const INIT_LEGACY: &[i64] = &[];
+
 /// The verdict of a policy on one number.
 pub(super) fn verdict(policy: Policy, number: u32) -> Verdict {
     let wanted = i64::from(number);
     let (lists, checked) = match policy {
-        Policy::Function => ([FUNCTION, FUNCTION_LEGACY], CHECKED),
-        Policy::Importer => ([IMPORTER, IMPORTER_LEGACY], &[][..]),
+        Policy::Function => ([FUNCTION, FUNCTION_LEGACY, &[]], CHECKED),
+        Policy::Service => ([FUNCTION, FUNCTION_LEGACY, SERVICE], CHECKED),
+        Policy::Init => ([INIT, INIT_LEGACY, &[]], &[][..]),
+        Policy::Importer => ([IMPORTER, IMPORTER_LEGACY, &[]], &[][..]),
     };
     if let Some((_, verdict)) = checked.iter().find(|(n, _)| *n == wanted) {
         *verdict
@@ -206,7 +226,11 @@ mod tests {
     #[test]
     fn no_call_stands_in_a_list_twice() {
         let checked: Vec<i64> = CHECKED.iter().map(|(n, _)| *n).collect();
-        for lists in [[FUNCTION, FUNCTION_LEGACY, ABSENT, &checked], [IMPORTER, IMPORTER_LEGACY, ABSENT, &[]]] {
+        for lists in [
+            [FUNCTION, FUNCTION_LEGACY, SERVICE, ABSENT, &checked],
+            [IMPORTER, IMPORTER_LEGACY, ABSENT, &[], &[]],
+            [INIT, INIT_LEGACY, ABSENT, &[], &[]],
+        ] {
             let mut all = lists.concat();
             all.sort_unstable();
             for pair in all.windows(2) {

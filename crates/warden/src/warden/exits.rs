@@ -3,7 +3,7 @@
 use super::{MAX_FAILED_STARTS, MAX_PAUSE, SETTLED, Warden};
 use crate::WardenError;
 use crate::orders::Report;
-use crate::sandboxes::{Purpose, Sandbox, exit_status};
+use crate::sandboxes::{Kind, Purpose, Sandbox, exit_status};
 use crate::session::{Session, SessionState};
 use dockless_model::InstanceId;
 use dockless_sandbox::protocol::{Happening, Refusal};
@@ -39,7 +39,10 @@ impl Warden {
             self.leftovers.insert(sandbox.instance.to_string());
         }
         // The first process of a pid namespace is reaped after all others: nothing has these ids any more.
-        self.ids.give_back(sandbox.ids);
+        match sandbox.kind {
+            Kind::Function { ids, .. } => self.ids.give_back(ids),
+            Kind::Service { ids, .. } => self.ids.give_back_wide(ids),
+        }
         if let Purpose::Serving { groups, .. } = &sandbox.purpose {
             self.groups.leave(groups);
         }
