@@ -109,7 +109,7 @@ fn services_share_instances_and_replace_them() {
         ("a place beside another", 1, with(0, &[(serving(1), young)]), &[Lease(0)]),
         ("no place", 1, with(0, &[(serving(2), young)]), &[Start]),
         ("two places in one", 2, with(0, &[(idle, young)]), &[Lease(0), Lease(0)]),
-        ("the emptier one first", 2, with(0, &[(serving(1), young), (idle, young)]), &[Lease(1), Lease(1)]),
+        ("the emptier one first", 2, with(0, &[(serving(1), young), (idle, young)]), &[Lease(1), Lease(0)]),
         ("idle ones run on", 0, with(0, &[(idle, young)]), &[]),
         ("its life is over, idle", 0, with(0, &[(idle, old)]), &[Retire(0)]),
         ("its life is over, in use", 0, with(0, &[(serving(1), old)]), &[Replace(0), Start]),
