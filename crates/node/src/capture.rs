@@ -50,7 +50,7 @@ const NODE_LAUNCHER: &[(&str, &[u8])] = launcher!(
 );
 
 /// Raised when the shape of the captured tree changes without any file of it changing.
-const SHAPE: u32 = 1;
+const SHAPE: u32 = 2;
 
 /// How to start the launcher, read by the warden: `dockless_warden::RuntimeFile`.
 const RUNTIME_FILE: &str = "opt/dockless/runtime.json";
@@ -119,6 +119,9 @@ enum Content {
 struct NodeSays {
     exec_path: PathBuf,
     version: String,
+    /// Whether parts of its own library are read from files when it runs.
+    #[serde(default)]
+    parts_outside: bool,
 }
 
 impl Captured {
@@ -127,10 +130,12 @@ impl Captured {
     /// # Errors
     /// See [`CaptureError`].
     pub fn node(program: &Path) -> Result<Self, CaptureError> {
-        let script = "process.stdout.write(JSON.stringify({execPath:process.execPath,version:process.versions.node}))";
+        // Distributions that keep such parts out of the program leave the list of what could be kept out empty.
+        let script = "process.stdout.write(JSON.stringify({execPath:process.execPath,version:process.versions.node,\
+            partsOutside:!(process.config.variables.node_builtin_shareable_builtins??[0]).length}))";
         let said = run(Command::new(program).args(["-e", script]), program)?;
         let strange = || CaptureError::Strange { program: program.display().to_string(), answer: said.clone() };
-        let NodeSays { exec_path, version } = serde_json::from_str(&said).map_err(|_| strange())?;
+        let NodeSays { exec_path, version, parts_outside } = serde_json::from_str(&said).map_err(|_| strange())?;
         let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).ok_or_else(strange)?;
         if major < 18 {
             return Err(CaptureError::TooOld(version));
@@ -162,8 +167,14 @@ impl Captured {
                     // Found by a path relative to the interpreter, which moves to /usr/bin: the linker looks here too.
                     add(&format!("usr/lib/{name}"), content.clone());
                 }
+                if parts_outside && name.starts_with("libnode") {
+                    add_parts(&library, &mut add)?;
+                }
                 add(&library.to_string_lossy(), content);
             }
+        }
+        if parts_outside {
+            add_parts(&exec_path, &mut add)?;
         }
         let fingerprint = fingerprint(&version, &files)?;
         Ok(Self { language: "node", version, fingerprint, files })
@@ -259,6 +270,25 @@ fn fingerprint(version: &str, files: &BTreeMap<SourcePath, Content>) -> Result<S
     Ok(Digest::of(text.as_bytes()).to_string())
 }
 
+/// Adds the files that a program names as parts of its library (Debian: `/usr/share/nodejs/undici/undici-fetch.js` and a
+/// few more). Without them it crashes when it comes to need one.
+fn add_parts(program: &Path, add: &mut impl FnMut(&str, Content)) -> Result<(), CaptureError> {
+    let program = resolve(program)?;
+    let bytes = std::fs::read(&program).map_err(|source| CaptureError::File { path: program, source })?;
+    for path in named_scripts(&bytes) {
+        if Path::new(path).is_file() {
+            add(path, Content::Host { path: resolve(Path::new(path))?, executable: false });
+        }
+    }
+    Ok(())
+}
+
+/// Strings of a program that are absolute paths of scripts.
+fn named_scripts(bytes: &[u8]) -> Vec<&str> {
+    let strings = bytes.split(|byte| *byte == 0).filter(|text| text.first() == Some(&b'/'));
+    strings.filter(|text| text.ends_with(b".js")).filter_map(|text| std::str::from_utf8(text).ok()).collect()
+}
+
 /// Reads a file descriptor that was written by [`Captured::write`]; for tests.
 #[cfg(test)]
 fn manifest_of(mut file: &File) -> TreeManifest {
@@ -302,6 +332,12 @@ mod tests {
         let paths: Vec<_> = parse_ldd(text).into_iter().map(|(name, _)| name).collect();
         assert_eq!(paths, ["libdl.so.2", "ld-linux-x86-64.so.2"]);
         assert!(parse_ldd("\tstatically linked\n").is_empty());
+    }
+
+    #[test]
+    fn scripts_that_a_program_names_are_found() {
+        let bytes = b"\x7fELF\0/usr/share/nodejs/acorn/dist/acorn.js\0not/absolute.js\0/usr/lib/x\0/a\xff.js\0/b.js";
+        assert_eq!(named_scripts(bytes), ["/usr/share/nodejs/acorn/dist/acorn.js", "/b.js"]);
     }
 
     #[test]
