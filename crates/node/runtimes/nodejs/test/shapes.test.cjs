@@ -99,7 +99,7 @@ test('a captured server believes that it listens, and binds nothing', async (t) 
     server.listen(8080, '0.0.0.0', () => console.log(JSON.stringify([server.listening, server.address().port])));`,
   );
   await sandbox.invoke();
-  assert.equal(sandbox.stdout, '[true,8080]\n');
+  await sandbox.until(() => sandbox.stdout === '[true,8080]\n');
   assert.ok(!require('fs').readFileSync(`/proc/${sandbox.pid}/net/tcp`, 'utf8').includes(':1F90 00000000:0000 0A'));
 });
 
@@ -301,7 +301,7 @@ test('a promise that is rejected is told to the log and fails nothing', async (t
   const response = await sandbox.invoke();
   assert.equal(response.body, 'fine');
   assert.equal(response.end.error, undefined);
-  assert.match(sandbox.stderr, /^Error: background\n/);
+  await sandbox.until(() => /^Error: background\n/.test(sandbox.stderr), 'the error in the log');
 });
 
 test('promises are waited for as long as go allows', async (t) => {
