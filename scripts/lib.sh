@@ -28,3 +28,23 @@ ask_for_root() {
 as_root() {
   if is_root; then "$@"; else sudo -E env "PATH=$PATH" "$@"; fi
 }
+
+# Keeps what ask_for_root was told alive while something long runs: builds outlive sudo's memory of the password.
+keep_root() {
+  is_root && return 0
+  (
+    trap 'kill "$!" 2>/dev/null; exit' TERM
+    while kill -0 $$ 2>/dev/null && sudo -n -v 2>/dev/null; do
+      sleep 60 &
+      wait "$!"
+    done
+  ) &
+  keeper=$!
+  trap let_root_go EXIT
+}
+
+# Before something takes this process over.
+let_root_go() {
+  [ -z "${keeper:-}" ] || kill "$keeper" 2>/dev/null || true
+  keeper=
+}
