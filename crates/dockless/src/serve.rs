@@ -130,6 +130,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         owner,
         announcement: announcement.to_string(),
         ready_line: format!("dockless is ready on {url} (domain {}, data {})", args.domain, data.display()),
+        notify: std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
         runtimes: vec![RuntimeSource {
             language: node.language.to_owned(),
             version,

@@ -1,5 +1,6 @@
 //! What the warden is told at its start, and why it may refuse to start.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,6 +26,8 @@ pub struct WardenConfig {
     pub announcement: String,
     /// What to print on standard output once a server answers: one line.
     pub ready_line: String,
+    /// Where a service manager wants to hear that it is ready: `NOTIFY_SOCKET` of sd_notify(3).
+    pub notify: Option<OsString>,
     /// Interpreters of this machine.
     pub runtimes: Vec<RuntimeSource>,
     /// Time for a server to finish when the warden ends.

@@ -13,6 +13,7 @@ mod groups;
 mod ids;
 mod importer;
 mod init;
+mod notify;
 mod orders;
 mod probe;
 mod sandboxes;

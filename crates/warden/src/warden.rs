@@ -5,6 +5,7 @@ mod exits;
 use crate::config::{WardenConfig, WardenError, run_folder};
 use crate::groups::Groups;
 use crate::ids::{IdBlock, IdBlocks, WideBlock};
+use crate::notify::Notify;
 use crate::orders::{self, Order, Report, Ticket};
 use crate::probe;
 use crate::sandboxes::{Kind, Purpose, Sandbox, Sandboxes, counters};
@@ -101,6 +102,7 @@ pub(crate) struct Warden {
     pub(crate) groups_root: GroupRoot,
     one_thread: SingleThreaded,
     signals: Signals,
+    notify: Notify,
     pub(crate) home: MountHome,
     pub(crate) network_home: File,
     pub(crate) ids: IdBlocks,
@@ -139,6 +141,8 @@ pub fn run(config: WardenConfig) -> Result<(), WardenError> {
     let run = run_folder(&config.data);
     let world = World::make(&config.data, &run, ids.server_user())?;
     let signals = Signals::take().map_err(WardenError::at("take signals"))?;
+    let notify =
+        Notify::to(config.notify.as_deref()).map_err(WardenError::at("reach the service manager (NOTIFY_SOCKET)"))?;
     let _ = privileges::set_oom_score(-900);
     privileges::raise_open_files().map_err(WardenError::at("raise the limit of open files"))?;
     let name = format!("dockless-{}", run.file_name().unwrap_or_default().to_string_lossy());
@@ -164,6 +168,7 @@ pub fn run(config: WardenConfig) -> Result<(), WardenError> {
         groups_root,
         one_thread,
         signals,
+        notify,
         home,
         network_home,
         ids,
@@ -287,6 +292,7 @@ impl Warden {
         }
         if self.phase == Phase::Running {
             tracing::info!(signal, "stopping: finishing requests in flight; a second signal ends at once");
+            self.notify.stopping();
             let until = Instant::now() + self.config.grace;
             self.phase = Phase::Stopping { until };
             let grace_ms = u64::try_from(self.config.grace.as_millis()).unwrap_or(u64::MAX);
@@ -392,6 +398,7 @@ impl Warden {
             let mut out = io::stdout().lock();
             let _ = writeln!(out, "{}", self.config.ready_line);
             let _ = out.flush();
+            self.notify.ready(&self.config.ready_line);
         }
         for session in &mut self.sessions {
             if session.number < number && session.state < SessionState::Draining {
