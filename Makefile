@@ -1,6 +1,6 @@
 # Each target is one line that could be typed; CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-slow bench generate
+.PHONY: help run check test test-slow test-v2 bench generate
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: ## Every test, sandboxes and end to end included (needs root; asks sudo on
 
 test-slow: ## The long tier: tests marked as slow
 	@scripts/test --slow
+
+test-v2: ## The suites and the systemd unit in an emulated Debian 12 with pure cgroup v2 (10 to 30 minutes)
+	@tests/v2/run
 
 bench: ## Measure the promises of SPECIFICATION.md against Docker and bare Node (needs root)
 	@bench/run

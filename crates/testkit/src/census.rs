@@ -1,7 +1,7 @@
 //! What a server has of the machine, so that it can be told afterwards that all of it was given back.
 
 use crate::process::{self, Process};
-use crate::wait::{PATIENCE, eventually};
+use crate::wait::{PATIENCE, eventually, patient};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ impl Census {
         let started = std::time::Instant::now();
         let clean = eventually("a last look", PATIENCE * 2, || {
             last = self.leftovers();
-            (last.is_empty() || started.elapsed() > PATIENCE / 4).then_some(last.is_empty())
+            (last.is_empty() || started.elapsed() > patient(PATIENCE / 4)).then_some(last.is_empty())
         });
         assert!(clean, "the server left behind:\n  {}", last.join("\n  "));
     }

@@ -1,5 +1,6 @@
 //! HTTP/1.1 by hand: a test decides every byte, and sees every byte.
 
+use crate::wait::patient;
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -196,10 +197,10 @@ pub struct Connection {
 /// # Errors
 /// Refused, or no answer in time.
 pub fn connect(address: SocketAddr, host: &str) -> io::Result<Connection> {
-    let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
+    let stream = TcpStream::connect_timeout(&address, patient(CONNECT_TIMEOUT))?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(READ_TIMEOUT))?;
-    stream.set_write_timeout(Some(READ_TIMEOUT))?;
+    stream.set_read_timeout(Some(patient(READ_TIMEOUT)))?;
+    stream.set_write_timeout(Some(patient(READ_TIMEOUT)))?;
     Ok(Connection { host: host.to_owned(), stream: BufReader::new(stream), framing: Framing::Length(0) })
 }
 

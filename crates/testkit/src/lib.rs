@@ -33,4 +33,4 @@ pub use layer::{Compression, LayerTar};
 pub use load::{Connections, Load, Loss, LossKind, Report, RunningLoad};
 pub use native::compile;
 pub use server::{Kept, Options, Server};
-pub use wait::{PATIENCE, eventually, wait_until};
+pub use wait::{PATIENCE, eventually, patient, wait_until};

@@ -6,7 +6,7 @@ use crate::cli::{Finished, Running};
 use crate::deployment::Deployment;
 use crate::files::{Files, Scratch};
 use crate::process::{self, Process};
-use crate::wait::{PATIENCE, wait_until};
+use crate::wait::{PATIENCE, patient, wait_until};
 use dockless_model::Digest;
 use dockless_wire::{Instance, InstanceList, LogRecord, Status};
 use rustix::process::Signal;
@@ -309,7 +309,10 @@ impl Server {
             {
                 return one.clone();
             }
-            assert!(started.elapsed() < PATIENCE / 2, "expected one frozen instance of {function}: {found:#?}");
+            assert!(
+                started.elapsed() < patient(PATIENCE / 2),
+                "expected one frozen instance of {function}: {found:#?}"
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -340,7 +343,7 @@ impl Server {
             if let Some(found) = log.iter().position(|record| record.text.contains(words)) {
                 return log.swap_remove(found);
             }
-            assert!(started.elapsed() < PATIENCE / 3, "the log does not say {words:?}: {log:#?}");
+            assert!(started.elapsed() < patient(PATIENCE / 3), "the log does not say {words:?}: {log:#?}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
