@@ -9,6 +9,7 @@
 //! Rounds instead of blocks, because the machine changes while it is measured and only ratios of neighbours mean
 //! something. The exit code is 0 only if every promise was measured and kept.
 
+mod awake;
 mod bare;
 mod child;
 mod density;

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// Rows in the order of the table, and what they are.
-const ROWS: [(&str, &str); 13] = [
+const ROWS: [(&str, &str); 17] = [
     ("docker", "docker run -d -p, first byte"),
     ("bare", "bare node, first byte"),
     ("cold-shelf", "cold function, shelf hit, first byte"),
@@ -23,6 +23,10 @@ const ROWS: [(&str, &str); 13] = [
     ("frozen-thaw", "  of which the thaw, by the server"),
     ("warm", "warm instance, first byte"),
     ("warm-idle", "  the same after 30 ms without requests"),
+    ("frozen-awake", "frozen, processors kept awake"),
+    ("frozen-awake-thaw", "  of which the thaw, by the server"),
+    ("warm-awake", "warm, processors kept awake"),
+    ("warm-idle-awake", "  the same after 30 ms without requests"),
     ("density", "frozen, 200 from the shelf, PSS each"),
     ("density-new", "frozen, 200 from nothing, PSS each"),
 ];

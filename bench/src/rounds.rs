@@ -1,5 +1,6 @@
 //! The order of the measurement.
 
+use crate::awake::Awake;
 use crate::bare::Bare;
 use crate::density::{self, Group};
 use crate::docker::Docker;
@@ -142,7 +143,12 @@ impl Cold<'_> {
     }
 }
 
-/// A request to a frozen instance, then two to the same while it still runs: at once, and after some idling.
+/// Rows of one way to measure: frozen, of which the thaw, warm, warm after idling.
+const ASLEEP: [&str; 4] = ["frozen", "frozen-thaw", "warm", "warm-idle"];
+const AWAKE: [&str; 4] = ["frozen-awake", "frozen-awake-thaw", "warm-awake", "warm-idle-awake"];
+
+/// A request to a frozen instance, then two to the same while it still runs: at once, and after some idling. First as the
+/// machine is, then with its processors kept from sleeping.
 fn frozen_and_warm(
     platform: &Platform,
     site: &Site,
@@ -153,17 +159,23 @@ fn frozen_and_warm(
     if first {
         platform.request(site, "/api/date")?;
     }
-    let instances = platform.all_frozen(site, 1)?;
-    let pid = instances.first().and_then(|instance| instance.pid).context("ps shows no process")?;
-    machine.quiet()?;
-    Group::of(pid)?.expect_frozen()?;
-    let thawed = platform.request(site, "/api/date");
-    let warm = platform.request(site, "/api/date");
-    std::thread::sleep(IDLE);
-    let idle = platform.request(site, "/api/date");
-    keep_told(rows, "frozen", Some("frozen-thaw"), Start::Thaw, thawed)?;
-    keep_told(rows, "warm", None, Start::Warm, warm)?;
-    keep_told(rows, "warm-idle", None, Start::Warm, idle)
+    for names in [ASLEEP, AWAKE] {
+        let [frozen, thaw, warm, warm_idle] = names;
+        let instances = platform.all_frozen(site, 1)?;
+        let pid = instances.first().and_then(|instance| instance.pid).context("ps shows no process")?;
+        machine.quiet()?;
+        let awake = if names == AWAKE { Some(Awake::keep()?) } else { None };
+        Group::of(pid)?.expect_frozen()?;
+        let thawed = platform.request(site, "/api/date");
+        let at_once = platform.request(site, "/api/date");
+        std::thread::sleep(IDLE);
+        let idle = platform.request(site, "/api/date");
+        drop(awake);
+        keep_told(rows, frozen, Some(thaw), Start::Thaw, thawed)?;
+        keep_told(rows, warm, None, Start::Warm, at_once)?;
+        keep_told(rows, warm_idle, None, Start::Warm, idle)?;
+    }
+    Ok(())
 }
 
 /// Writes down an answer that came about as expected, and beside it what the server says its start took.
