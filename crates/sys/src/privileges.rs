@@ -107,11 +107,13 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
-/// No core files, and at most `open_files` descriptors.
+/// No core files, and at most `open_files` descriptors, or what the machine allows us where that is less.
 ///
 /// # Errors
-/// Above the hard limit without CAP_SYS_RESOURCE.
+/// None known: limits are only lowered.
 pub fn limit_resources(open_files: u64) -> io::Result<()> {
+    let allowed = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let open_files = open_files.min(allowed);
     let exactly = |value| Rlimit { current: Some(value), maximum: Some(value) };
     rustix::process::setrlimit(Resource::Core, exactly(0))?;
     Ok(rustix::process::setrlimit(Resource::Nofile, exactly(open_files))?)

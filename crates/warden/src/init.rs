@@ -87,9 +87,10 @@ fn settle_in(world: &World, serve: &Serve, gate: &OwnedFd) -> Result<passwd::Use
     let [root, devices] = child::mapped(gate)?;
     let at = world.mount_point();
     step("mount the root", root.attach(&at))?;
+    let views = furnish::Views::make()?;
     // First in, then furnish: links of the image must lead to places inside it, never to the host's.
     step("enter the root", mounts::pivot_into(&at))?;
-    furnish::furnish(world, &devices)?;
+    furnish::furnish(world, &devices, &views)?;
     let host = etc::hostname(&serve.instance);
     step("name the host", rustix::system::sethostname(host.as_bytes()).map_err(Into::into))?;
     etc::write(&host);

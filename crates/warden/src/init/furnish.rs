@@ -6,8 +6,23 @@ use dockless_sys::mounts::{Detached, Flags};
 use std::io;
 use std::path::Path;
 
+/// What can only be mounted while the host's own can still be seen: the kernel refuses to show a user namespace more of
+/// `/proc` and `/sys` than it had before (mount_too_revealing in fs/namespace.c).
+pub(super) struct Views {
+    proc: Detached,
+    /// Not where the host hides parts of its own from us: what is missing then is missed by few.
+    sys: Option<Detached>,
+}
+
+impl Views {
+    /// Made before the root is entered.
+    pub(super) fn make() -> Result<Self, Failed> {
+        Ok(Self { proc: step("mount /proc", Detached::proc())?, sys: Detached::sysfs().ok() })
+    }
+}
+
 /// Mounts them, standing in the root. Missing mount points are made: images from scratch have none.
-pub(super) fn furnish(world: &World, devices: &Detached) -> Result<(), Failed> {
+pub(super) fn furnish(world: &World, devices: &Detached, views: &Views) -> Result<(), Failed> {
     for folder in ["/dev", "/proc", "/sys"] {
         match std::fs::create_dir(folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -24,12 +39,11 @@ pub(super) fn furnish(world: &World, devices: &Detached) -> Result<(), Failed> {
     )?;
     step("mount /dev/pts", Detached::terminals().and_then(|pts| pts.attach(Path::new("/dev/pts"))))?;
     step("mount /dev/mqueue", Detached::message_queues().and_then(|queues| queues.attach(Path::new("/dev/mqueue"))))?;
-    step("mount /proc", Detached::proc().and_then(|proc| proc.attach(Path::new("/proc"))))?;
+    step("mount /proc", views.proc.attach(Path::new("/proc")))?;
     // A namespace of its own may have its own settings. Low ports belong to everybody in it, as container engines have it.
     step("open low ports", std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"))?;
     let _ = std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 65535");
-    // Not where the host hides parts of its own from us: what is missing then is missed by few.
-    if let Ok(sys) = Detached::sysfs() {
+    if let Some(sys) = &views.sys {
         step("mount /sys", sys.attach(Path::new("/sys")))?;
         let firmware = Path::new("/sys/firmware");
         if firmware.is_dir() {

@@ -96,9 +96,11 @@ fn start(
         Ok(vec![root, workshop.world.devices()?])
     })?;
     // While the child mounts: it runs nothing of the image before its gate opens.
-    group.attach(pid).map_err(|error| Refusal::Kernel(format!("cannot join the control group: {error}")))?;
-    let freezer = freezer(group)?;
+    let joined = group.attach(pid);
+    // First what the child has to say: one that has ended cannot join.
     wait_for_gate(&gate)?;
+    joined.map_err(|error| Refusal::Kernel(format!("cannot join the control group: {error}")))?;
+    let freezer = freezer(group)?;
     drop(pile);
     Ok((pid, vec![child.pidfd, control, stdout, stderr, freezer.0, freezer.1, gate]))
 }
