@@ -1,7 +1,7 @@
 //! The one mapping from failures to answers.
 
 use axum::response::{IntoResponse, Response};
-use dockless_control::Error;
+use dockless_control::{Error, Refusal};
 use dockless_wire::{ErrorBody, ErrorDetail};
 use http::{HeaderValue, StatusCode, header};
 
@@ -23,6 +23,13 @@ pub(crate) enum ApiError {
         /// In words.
         expected: &'static str,
     },
+    /// The body is not the JSON that this endpoint reads.
+    BadBody {
+        /// The field that is not there.
+        missing: Option<String>,
+    },
+    /// The deployment that was to get an alias is not there.
+    NoDeployment,
     /// The body is larger than this endpoint reads.
     BodyTooLarge {
         /// Bytes that would have been accepted.
@@ -61,6 +68,17 @@ impl ApiError {
                     ErrorDetail { field: Some(name.to_owned()), ..detail("bad_request", &message) },
                 )
             }
+            Self::BadBody { missing } => {
+                let message = match &missing {
+                    Some(field) => format!("Invalid `{field}`: it is missing"),
+                    None => "The body is not the JSON that this endpoint expects.".to_owned(),
+                };
+                let field = Some(missing.unwrap_or_else(|| "body".to_owned()));
+                (StatusCode::BAD_REQUEST, ErrorDetail { field, ..detail("bad_request", &message) })
+            }
+            Self::NoDeployment => {
+                (StatusCode::NOT_FOUND, detail("deployment_not_found", "The deployment was not found."))
+            }
             Self::BodyTooLarge { limit } => {
                 let message = format!("The request body is larger than {limit} bytes.");
                 let size_limit = u64::try_from(limit).ok();
@@ -78,6 +96,15 @@ fn of_control(error: Error) -> (StatusCode, ErrorDetail) {
         Error::NotFound(what) => (StatusCode::NOT_FOUND, detail("not_found", format!("The {what} was not found."))),
         Error::Busy(why) => (StatusCode::CONFLICT, detail("conflict", format!("Not now: {why}."))),
         Error::Forbidden(why) => (StatusCode::FORBIDDEN, detail("forbidden", format!("Not allowed: {why}."))),
+        Error::Refused { refusal, code, message } => {
+            let status = match refusal {
+                Refusal::Wrong => StatusCode::BAD_REQUEST,
+                Refusal::NotYours => StatusCode::FORBIDDEN,
+                Refusal::Conflict => StatusCode::CONFLICT,
+                Refusal::Gone => StatusCode::GONE,
+            };
+            (status, detail(code, message))
+        }
         Error::Invalid(invalid) => (
             StatusCode::BAD_REQUEST,
             ErrorDetail {

@@ -11,6 +11,8 @@
 //! # }
 //! ```
 
+mod accounts;
+mod aliases;
 mod auth;
 mod create;
 mod deployments;
@@ -23,6 +25,7 @@ mod ndjson;
 mod params;
 mod path;
 mod platform;
+mod projects;
 mod read;
 mod remove;
 mod router;

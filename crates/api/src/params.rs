@@ -48,7 +48,7 @@ impl<S: Sync> FromRequestParts<S> for Params {
     }
 }
 
-/// The variable segment of a path: whatever names a deployment.
+/// The variable segment of a path: whatever names the thing.
 pub(crate) struct Name(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Name {
@@ -57,5 +57,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         // Not UTF-8 behind the percent signs: nothing has such a name.
         Path::<String>::from_request_parts(parts, state).await.map(|name| Self(name.0)).map_err(|_| ApiError::NoRoute)
+    }
+}
+
+/// Two variable segments.
+pub(crate) struct Names(pub(crate) String, pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Names {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let names = Path::<(String, String)>::from_request_parts(parts, state).await;
+        names.map(|Path((first, second))| Self(first, second)).map_err(|_| ApiError::NoRoute)
     }
 }

@@ -8,7 +8,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
 
 /// Longest silence in the middle of a request body.
@@ -47,6 +47,19 @@ impl Pieces {
             Ok(Some(Err(_))) | Err(_) => Err(ApiError::BodyCut),
         }
     }
+}
+
+/// Largest body of [`object`].
+const MAX_OBJECT: usize = 256 * 1024;
+
+/// A small JSON body. What is wrong with it is said without repeating it: it may be a secret.
+pub(crate) async fn object<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    let bytes = whole(body, MAX_OBJECT).await?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let text = error.to_string();
+        let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        ApiError::BadBody { missing: missing.map(str::to_owned) }
+    })
 }
 
 /// A whole body of at most `limit` bytes.

@@ -1,6 +1,9 @@
 //! The list of routes, and the router made of it.
 
-use crate::{auth, create, deployments, error::ApiError, events, files, instances, logs, platform, remove, user};
+use crate::{
+    accounts, aliases, auth, create, deployments, error::ApiError, events, files, instances, logs, platform, projects,
+    remove, user,
+};
 use axum::{
     Router,
     handler::Handler,
@@ -10,7 +13,7 @@ use axum::{
 use dockless_control::Control;
 use http::Method;
 
-/// A route: method, and path with `{x}` for its variable segment (id, host, alias).
+/// A route: method, and path with `{x}` and `{y}` for its variable segments (id, host, alias, name).
 pub type RouteName = (Method, &'static str);
 
 /// One endpoint.
@@ -41,6 +44,9 @@ fn all() -> impl Iterator<Item = Route> {
         deployments::routes(),
         events::routes(),
         remove::routes(),
+        aliases::routes(),
+        projects::routes(),
+        accounts::routes(),
         instances::routes(),
         logs::routes(),
         platform::routes(),

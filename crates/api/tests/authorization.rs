@@ -14,6 +14,10 @@ enum Stranger {
     NotFound,
     /// Only the owner of the platform may.
     Forbidden,
+    /// Nothing of that name is theirs: 200 and `null`, which clients want of aliases.
+    Null,
+    /// The same to everybody: what was asked, and who asks.
+    Echo,
     /// They may do it for themselves; the request of this test is malformed, 400.
     BadRequest,
 }
@@ -29,12 +33,40 @@ const TABLE: &[(&str, &str, Stranger)] = &[
     ("GET", "/deployments/{x}/builds", Stranger::NotFound),
     ("GET", "/deployments/{x}/events", Stranger::NotFound),
     ("DELETE", "/deployments/{x}", Stranger::NotFound),
+    ("POST", "/deployments/{x}/aliases", Stranger::NotFound),
+    ("GET", "/deployments/{x}/aliases", Stranger::NotFound),
+    ("GET", "/aliases", Stranger::OwnThings),
+    ("GET", "/aliases/{x}", Stranger::Null),
+    ("DELETE", "/aliases/{x}", Stranger::NotFound),
+    ("GET", "/domains/{x}", Stranger::Echo),
+    ("GET", "/projects", Stranger::OwnThings),
+    ("POST", "/projects", Stranger::BadRequest),
+    ("GET", "/projects/{x}", Stranger::NotFound),
+    ("DELETE", "/projects/{x}", Stranger::NotFound),
+    ("POST", "/projects/{x}/promote/{y}", Stranger::NotFound),
+    ("POST", "/projects/{x}/rollback", Stranger::NotFound),
+    ("POST", "/projects/{x}/rollback/{y}", Stranger::NotFound),
+    ("GET", "/accounts", Stranger::Forbidden),
+    ("POST", "/accounts", Stranger::Forbidden),
+    ("DELETE", "/accounts/{x}", Stranger::Forbidden),
+    ("POST", "/accounts/{x}/tokens", Stranger::Forbidden),
+    ("GET", "/user/tokens", Stranger::OwnThings),
+    ("POST", "/user/tokens", Stranger::BadRequest),
+    ("DELETE", "/user/tokens/{x}", Stranger::NotFound),
     ("GET", "/instances", Stranger::OwnThings),
     ("POST", "/deployments/{x}/sleep", Stranger::NotFound),
     ("GET", "/deployments/{x}/logs", Stranger::NotFound),
     ("GET", "/status", Stranger::Forbidden),
     ("POST", "/upgrade", Stranger::Forbidden),
 ];
+
+/// A body that is in order where the route wants one to look further.
+fn body_of(method: &str, path: &str) -> &'static str {
+    match (method, path) {
+        ("POST", "/deployments/{x}/aliases") => r#"{"alias":"mine"}"#,
+        _ => "",
+    }
+}
 
 #[test]
 fn every_route_has_a_row() {
@@ -51,7 +83,8 @@ async fn no_route_answers_without_a_token_or_to_an_unknown_one() {
     let http = Http::start().await;
     let deployment = http.deploy("site").await;
     for (method, path) in dockless_api::routes() {
-        let path = path.replace("{x}", deployment["id"].as_str().unwrap());
+        let id = deployment["id"].as_str().unwrap();
+        let path = path.replace("{x}", id).replace("{y}", id);
         for path in [path.clone(), format!("/v9{path}"), format!("/v9/now{path}/")] {
             let name = format!("{method} {path}");
             let (status, body) = json(http.bare(method.clone(), &path).send().await.unwrap()).await;
@@ -79,31 +112,113 @@ async fn a_stranger_gets_what_the_table_says() {
     let (_, token) = http.server.account("stranger").await;
     let names = [deployment["id"].as_str().unwrap(), deployment["url"].as_str().unwrap(), "site.localhost", "site"];
     for (method, path, expected) in TABLE {
+        let body = body_of(method, path);
         let method: Method = method.parse().unwrap();
         for name in names {
-            let target = path.replace("{x}", name);
+            let target = path.replace("{x}", name).replace("{y}", name);
             for query in [format!("?url={name}"), format!("?url={name}&follow=1")] {
                 let target = format!("{target}{query}");
-                let request = http.bare(method.clone(), &target).bearer_auth(token.expose());
+                let request = http.bare(method.clone(), &target).bearer_auth(token.expose()).body(body);
                 let (status, body) = json(request.send().await.unwrap()).await;
                 let wanted = match expected {
-                    Stranger::OwnThings => StatusCode::OK,
+                    Stranger::Echo => status,
+                    Stranger::OwnThings | Stranger::Null => StatusCode::OK,
                     Stranger::NotFound => StatusCode::NOT_FOUND,
                     Stranger::Forbidden => StatusCode::FORBIDDEN,
                     Stranger::BadRequest => StatusCode::BAD_REQUEST,
                 };
                 assert_eq!(status, wanted, "{method} {target}: {body}");
                 let text = body.to_string();
-                for secret in ["id", "url", "ownerId", "projectId"] {
+                let secrets: &[&str] = match expected {
+                    Stranger::Echo => &["ownerId", "projectId"],
+                    _ => &["id", "url", "ownerId", "projectId"],
+                };
+                assert!(!matches!(expected, Stranger::Null) || body.is_null(), "{method} {target}: {body}");
+                for secret in secrets {
                     let secret = deployment[secret].as_str().unwrap();
                     assert!(!text.contains(secret), "{method} {target} tells {secret}: {text}");
                 }
             }
         }
     }
-    // All of it is still there.
-    let (status, _) = http.get(&format!("/deployments/{}", names[0])).await;
-    assert_eq!(status, StatusCode::OK);
+    // All of it is still there, and where it was.
+    let (status, now) = http.get(&format!("/deployments/{}", names[0])).await;
+    assert_eq!((status, &now["alias"]), (StatusCode::OK, &serde_json::json!(["site.localhost"])));
+    assert_eq!(http.get("/projects/site").await.0, StatusCode::OK);
+    assert_eq!(http.get("/user/tokens").await.1["tokens"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_refused_everywhere_at_once() {
+    let http = Http::start().await;
+    let deployment = http.deploy("site").await;
+    let (status, made) = http.post("/v3/user/tokens", r#"{"name":"laptop"}"#).await;
+    assert_eq!(status, StatusCode::OK, "{made}");
+    let secret = made["bearerToken"].as_str().unwrap();
+    let (_, list) = http.get("/v5/user/tokens").await;
+    assert!(!list.to_string().contains(secret), "a listing shows a secret");
+    let ask = async |method, path: &str| {
+        let id = deployment["id"].as_str().unwrap();
+        let path = path.replace("{x}", id).replace("{y}", id);
+        json(http.bare(method, &path).bearer_auth(secret).send().await.unwrap()).await.0
+    };
+    assert_eq!(ask(Method::GET, "/user").await, StatusCode::OK);
+    let removed = http.with(Method::DELETE, "/v3/user/tokens/laptop").send().await.unwrap();
+    assert_eq!(json(removed).await.0, StatusCode::OK);
+    for (method, path) in dockless_api::routes() {
+        assert_eq!(ask(method.clone(), path).await, StatusCode::FORBIDDEN, "{method} {path}");
+    }
+    assert_eq!(http.get(&format!("/deployments/{}", deployment["id"].as_str().unwrap())).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn accounts_come_and_go_with_all_that_is_theirs() {
+    let http = Http::start().await;
+    let owner = dockless_model::Secret::new("ownertoken");
+    http.server.control.ensure_owner(&owner).await.unwrap();
+    let ask = async |token: &str, method, path: &str, body: &'static str| {
+        json(http.bare(method, path).bearer_auth(token).body(body).send().await.unwrap()).await
+    };
+    let owner = owner.expose();
+    let (status, made) = ask(owner, Method::POST, "/v1/accounts", r#"{"username":"anna"}"#).await;
+    assert_eq!((status, &made["account"]["role"]), (StatusCode::OK, &"member".into()), "{made}");
+    let anna = made["bearerToken"].as_str().unwrap();
+    assert_eq!(ask(anna, Method::GET, "/user", "").await.1["user"]["username"], "anna");
+    for (body, field) in [
+        (r#"{"username":"anna"}"#, "username"),
+        (r#"{"username":"An na"}"#, "username"),
+        (r#"{"username":"x","role":"king"}"#, "role"),
+        (r#"{"name":"x"}"#, "username"),
+        ("no", "body"),
+    ] {
+        let (status, refused) = ask(owner, Method::POST, "/v1/accounts", body).await;
+        assert_eq!((status, &refused["error"]["field"]), (StatusCode::BAD_REQUEST, &field.into()), "{body}: {refused}");
+    }
+    let (_, list) = ask(owner, Method::GET, "/v1/accounts", "").await;
+    let names = list["accounts"].as_array().unwrap().iter().map(|account| account["username"].as_str().unwrap());
+    assert_eq!(names.collect::<std::collections::BTreeSet<_>>(), ["me", "owner", "anna"].into());
+    // Who lost their token gets another one from the owner of the platform.
+    let (status, second) = ask(owner, Method::POST, "/v1/accounts/anna/tokens", r#"{"name":"second"}"#).await;
+    assert_eq!(status, StatusCode::OK, "{second}");
+    let second = second["bearerToken"].as_str().unwrap();
+    let past = ask(second, Method::POST, "/user/tokens", r#"{"name":"x","expiresAt":5}"#).await;
+    assert_eq!((past.0, &past.1["error"]["field"]), (StatusCode::BAD_REQUEST, &"expiresAt".into()));
+    let again = ask(second, Method::POST, "/user/tokens", r#"{"name":"second"}"#).await;
+    assert_eq!((again.0, &again.1["error"]["field"]), (StatusCode::BAD_REQUEST, &"name".into()));
+    // The owner's own way in cannot be shut from outside.
+    assert_eq!(ask(owner, Method::DELETE, "/user/tokens/data%20folder", "").await.0, StatusCode::CONFLICT);
+    assert_eq!(ask(owner, Method::DELETE, "/v1/accounts/owner", "").await.0, StatusCode::CONFLICT);
+
+    let body = String::from_utf8(machine::body("hers", &[("index.html", "hello")])).unwrap();
+    let made = http.bare(Method::POST, "/v13/deployments").bearer_auth(anna).body(body).send().await.unwrap();
+    let (_, made) = json(made).await;
+    let host = made["url"].as_str().unwrap().parse().unwrap();
+    machine::until("it is ready", async || http.server.control.load_host(&host).await.unwrap().map(|_| ())).await;
+    assert_eq!(ask(owner, Method::DELETE, "/v1/accounts/anna", "").await.0, StatusCode::OK);
+    assert_eq!(ask(anna, Method::GET, "/user", "").await.0, StatusCode::FORBIDDEN);
+    assert_eq!(ask(second, Method::GET, "/user", "").await.0, StatusCode::FORBIDDEN);
+    assert!(http.server.control.load_host(&host).await.unwrap().is_none());
+    assert_eq!(ask(owner, Method::DELETE, "/v1/accounts/anna", "").await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

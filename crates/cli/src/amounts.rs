@@ -37,6 +37,22 @@ pub(crate) fn span(duration: Duration) -> String {
     }
 }
 
+/// Reads `90s`, `10m`, `12h`, `30d`, `8w`.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    let bad = || "expected a time like 90s, 10m, 12h, 30d or 8w".to_owned();
+    let unit = text.chars().last().ok_or_else(bad)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        'w' => 604_800,
+        _ => return Err(bad()),
+    };
+    let number: u32 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| bad())?;
+    Ok(Duration::from_secs(seconds * u64::from(number)))
+}
+
 /// How long ago, coarsely: `now`, `12s`, `5m`, `3h`, `2d`.
 #[must_use]
 pub(crate) fn age(now: Timestamp, then: Timestamp) -> String {
@@ -58,6 +74,16 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_are_read_as_they_are_said() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("12h", 43_200), ("30d", 2_592_000), ("8w", 4_838_400)] {
+            assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["", "d", "-1d", "1", "1y", "99999999999d", "1.5h", "ü"] {
+            assert!(parse_span(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn sizes_read_naturally() {

@@ -1,6 +1,8 @@
 //! The command line: what is shared by all commands, the commands themselves, and the one that need not be typed.
 
-use crate::commands::{completions, deploy, logs, ls, man, ps, rm, sleep, status, upgrade};
+use crate::commands::{
+    account, alias, completions, deploy, logs, ls, man, promote, ps, rm, rollback, sleep, status, token, upgrade,
+};
 use clap::Parser;
 use dockless_model::Secret;
 use std::{ffi::OsString, path::PathBuf};
@@ -62,6 +64,19 @@ pub enum Command {
     ///
     /// With their instances, logs and addresses. This cannot be undone.
     Rm(rm::Args),
+    /// Set, list and remove aliases: addresses that lead to a deployment
+    ///
+    /// Setting one that exists moves it: requests go to the old deployment or to the new one, never to neither.
+    Alias(alias::Args),
+    /// Point a project's address at a deployment of it
+    ///
+    /// It stays there until the next deployment is created.
+    Promote(promote::Args),
+    /// Point a project's address back at an earlier deployment
+    ///
+    /// Given a project: at the newest ready one created before the one it leads to. Given the URL of a deployment: at that
+    /// one. It stays there until the next deployment is created.
+    Rollback(rollback::Args),
     /// Retire a deployment's instances now
     ///
     /// Idle ones at once, busy ones after their request. The next request starts a new one.
@@ -71,6 +86,13 @@ pub enum Command {
     /// The new server takes over listeners and instances; the old one finishes what it has accepted. Returns once the new
     /// one answers.
     Upgrade(upgrade::Args),
+    /// Make, list and revoke tokens of this account
+    Token(token::Args),
+    /// Make, list and remove accounts, as the owner of the platform
+    ///
+    /// An account sees and changes only what is its own. An owner may also act on the platform itself: status, upgrade,
+    /// accounts.
+    Account(account::Args),
     /// Say what the server is and how it is doing
     Status(status::Args),
     /// Print a completion script for a shell

@@ -2,6 +2,7 @@
 
 mod error;
 mod lines;
+mod manage;
 mod upload;
 
 pub(crate) use error::CallError;

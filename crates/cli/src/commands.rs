@@ -1,12 +1,17 @@
 //! One file a command: `Args`, and `run(args, ctx)`.
 
+pub mod account;
+pub mod alias;
 pub mod completions;
 pub mod deploy;
 pub mod logs;
 pub mod ls;
 pub mod man;
+pub mod promote;
 pub mod ps;
 pub mod rm;
+pub mod rollback;
 pub mod sleep;
 pub mod status;
+pub mod token;
 pub mod upgrade;

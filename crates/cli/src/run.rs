@@ -2,7 +2,9 @@
 
 use crate::{
     args::{self, Command, Global},
-    commands::{completions, deploy, logs, ls, man, ps, rm, sleep, status, upgrade},
+    commands::{
+        account, alias, completions, deploy, logs, ls, man, promote, ps, rm, rollback, sleep, status, token, upgrade,
+    },
     context::Context,
     exit::{Exit, Failure, Outcome},
     printer::Printer,
@@ -66,6 +68,11 @@ async fn dispatch(command: &Command, ctx: &Context) -> Outcome {
         Command::Ps(args) => ps::run(args, ctx).await,
         Command::Logs(args) => logs::run(args, ctx).await,
         Command::Rm(args) => rm::run(args, ctx).await,
+        Command::Alias(args) => alias::run(args, ctx).await,
+        Command::Promote(args) => promote::run(args, ctx).await,
+        Command::Rollback(args) => rollback::run(args, ctx).await,
+        Command::Token(args) => token::run(args, ctx).await,
+        Command::Account(args) => account::run(args, ctx).await,
         Command::Sleep(args) => sleep::run(args, ctx).await,
         Command::Upgrade(args) => upgrade::run(args, ctx).await,
         Command::Status(args) => status::run(args, ctx).await,

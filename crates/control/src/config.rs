@@ -10,6 +10,8 @@ pub struct ControlConfig {
     pub domain: Host,
     /// How browsers reach those hosts.
     pub public: PublicUrl,
+    /// Hosts outside the domain that aliases may have.
+    pub foreign_hosts: ForeignHosts,
     /// Region label of this node.
     pub region: String,
     /// Name of this node in the database.
@@ -49,6 +51,7 @@ impl ControlConfig {
         Self {
             domain,
             public,
+            foreign_hosts: ForeignHosts::default(),
             region: "dev1".to_owned(),
             node: "node1".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -70,6 +73,25 @@ impl ControlConfig {
     /// The host of a label under the domain. `None` if the two together are no host name.
     pub(crate) fn host(&self, label: &str) -> Option<Host> {
         format!("{label}.{}", self.domain).parse().ok()
+    }
+}
+
+/// Hosts outside the platform's domain that accounts may point at their deployments: whoever asks first has it, so an
+/// operator names them. None unless named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ForeignHosts {
+    /// Any host.
+    pub any: bool,
+    /// These domains, and every host below them.
+    pub domains: Vec<Host>,
+}
+
+impl ForeignHosts {
+    pub(crate) fn allow(&self, host: &Host) -> bool {
+        let below = |domain: &Host| {
+            host.as_str().strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        self.any || self.domains.iter().any(below)
     }
 }
 

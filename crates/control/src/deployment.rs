@@ -1,7 +1,7 @@
 //! Reading deployments.
 
 use crate::{Caller, Control, Error};
-use dockless_model::{DeploymentId, Host};
+use dockless_model::DeploymentId;
 use dockless_store::{Deployment, Filter};
 use dockless_wire::{Build, BuildList, BuildOutput, DeploymentList, LambdaOutput, Pagination};
 
@@ -18,8 +18,7 @@ impl Control {
         let found = if let Ok(id) = name.parse::<DeploymentId>() {
             self.db().deployment(caller.id(), &id).await?
         } else {
-            let host = if name.contains('.') { Host::from_authority(name).ok() } else { self.config().host(name) };
-            let Some(host) = host else { return Err(missing) };
+            let Some(host) = self.host_named(name) else { return Err(missing) };
             self.db().deployment_by_host(caller.id(), &host).await?
         };
         found.ok_or(missing)

@@ -17,6 +17,16 @@ pub enum Error {
     /// Something else has to end first.
     #[error("{0}")]
     Busy(&'static str),
+    /// Refused for a reason that clients know by name.
+    #[error("{message}")]
+    Refused {
+        /// What kind of no.
+        refusal: Refusal,
+        /// Stable name.
+        code: &'static str,
+        /// For people.
+        message: String,
+    },
     /// The request is wrong.
     #[error("{}", .0.message)]
     Invalid(Invalid),
@@ -46,6 +56,19 @@ pub enum Error {
     Damaged(&'static str),
 }
 
+/// Kinds of no, by what the caller can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Ask for something else.
+    Wrong,
+    /// It is somebody else's.
+    NotYours,
+    /// Something has to change first.
+    Conflict,
+    /// It existed and never will again.
+    Gone,
+}
+
 /// What is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
@@ -62,6 +85,11 @@ pub struct Invalid {
 }
 
 impl Error {
+    /// A refusal that clients know by name.
+    pub(crate) fn refused(refusal: Refusal, code: &'static str, message: impl Into<String>) -> Self {
+        Self::Refused { refusal, code, message: message.into() }
+    }
+
     /// A field of the request is wrong.
     pub(crate) fn field(field: impl Into<String>, message: impl std::fmt::Display) -> Self {
         Self::coded("bad_request", field, message)

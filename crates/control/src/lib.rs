@@ -13,6 +13,7 @@
 //! leases, and each process follows the changes of hosts through the database ([`Change`]).
 
 mod account;
+mod alias;
 mod build_log;
 mod collect;
 mod config;
@@ -26,19 +27,21 @@ mod host;
 mod instance;
 mod log;
 mod platform;
+mod project;
 mod remove;
 mod status;
+mod token;
 mod upload;
 mod view;
 mod worker;
 
 pub use account::Caller;
 pub use build_log::{BuildLog, Stream};
-pub use config::{ControlConfig, PublicUrl};
+pub use config::{ControlConfig, ForeignHosts, PublicUrl};
 pub use control::Control;
 pub use create::CreateOptions;
 pub use dockless_store::Filter;
-pub use error::{Error, Invalid};
+pub use error::{Error, Invalid, Refusal};
 pub use event::{EventQuery, Followed};
 pub use feed::Change;
 pub use host::Hosted;

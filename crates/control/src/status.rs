@@ -9,7 +9,7 @@ impl Control {
     /// # Errors
     /// [`Error::Forbidden`] for all but its owner; the database or disk cannot be asked.
     pub async fn status(&self, caller: &Caller) -> Result<Status, Error> {
-        caller.must_be_admin()?;
+        caller.must_own_platform()?;
         Ok(Status {
             version: self.config().version.clone(),
             pid: std::process::id(),
@@ -28,7 +28,7 @@ impl Control {
     /// # Errors
     /// [`Error::Forbidden`] for all but its owner; the new server does not come up, and this one goes on.
     pub async fn upgrade(&self, caller: &Caller) -> Result<Upgraded, Error> {
-        caller.must_be_admin()?;
+        caller.must_own_platform()?;
         self.platform().upgrade().await.map_err(|failure| match failure {
             UpgradeFailure::GoingOn => {
                 Error::Busy("an earlier hand-over has not ended; its requests in flight are being finished")

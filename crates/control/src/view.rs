@@ -2,7 +2,7 @@
 
 use crate::{Caller, Control};
 use dockless_store::Deployment;
-use dockless_wire::{AliasError, Creator};
+use dockless_wire::AliasError;
 
 impl Control {
     pub(crate) fn view(&self, caller: &Caller, deployment: &Deployment) -> dockless_wire::Deployment {
@@ -23,11 +23,7 @@ impl Control {
             created_at: *created_at,
             building_at: deployment.building_at,
             ready: deployment.ready_at,
-            creator: Creator {
-                uid: caller.account.id.clone(),
-                username: caller.account.username.clone(),
-                email: caller.account.email.clone(),
-            },
+            creator: caller.creator(),
             version: 2,
             kind: "LAMBDAS".to_owned(),
             target: deployment.target.clone(),

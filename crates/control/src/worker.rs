@@ -142,7 +142,7 @@ impl Control {
         let manifest = self.blobs().put(&json).await?.digest;
         let functions = output.functions.values();
         let bundled = functions.clone().flat_map(|function| function.files.values().map(|file| file.blob));
-        let alias = self.config().host(deployment.name.alias_label()).ok_or(Error::Damaged("a project's name"))?;
+        let alias = self.own_alias(&deployment.name)?;
         let finished = Finished {
             output: manifest,
             blobs: output.files.values().map(|file| file.blob).chain(bundled).chain([manifest]).collect(),

@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Domain of which deployments get names
     #[arg(long, value_name = "DOMAIN", env = "DOCKLESS_DOMAIN", default_value = "localhost")]
     domain: Host,
+    /// Domain outside --domain below which aliases may be set, by any account; may be repeated. `*` is any
+    #[arg(long, value_name = "DOMAIN", env = "DOCKLESS_ALIAS_DOMAIN", value_delimiter = ',', value_parser = alias_domain)]
+    alias_domain: Vec<String>,
     /// Node.js interpreter that functions get: a path, or a name to be found in PATH
     #[arg(long, value_name = "PATH", env = "DOCKLESS_NODE", default_value = "node")]
     node: PathBuf,
@@ -54,6 +57,10 @@ pub(crate) struct Args {
     /// What to log, as `level` or `target=level,…` (error, warn, info, debug, trace)
     #[arg(long, value_name = "FILTER", env = "DOCKLESS_LOG", default_value = "info")]
     log: String,
+}
+
+fn alias_domain(text: &str) -> Result<String, dockless_model::ParseError> {
+    if text == "*" { Ok(text.to_owned()) } else { Ok(text.parse::<Host>()?.to_string()) }
 }
 
 pub(crate) fn main(global: &dockless_cli::Global, args: Args) -> ExitCode {
@@ -113,6 +120,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         data: run_folder(&data).join("data"),
         token: token.clone(),
         domain: args.domain.clone(),
+        alias_domains: args.alias_domain.clone(),
         port: apps.address.port(),
         roles: bound.iter().map(|listen| listen.role).collect(),
         server_timing: !args.no_server_timing,

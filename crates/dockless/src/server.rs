@@ -5,7 +5,7 @@ use crate::platform::{Hosts, Machine, REGION};
 use anyhow::Context as _;
 use dockless_api::Api;
 use dockless_blob::BlobStore;
-use dockless_control::{Change, Control, ControlConfig, Platform, PublicUrl};
+use dockless_control::{Change, Control, ControlConfig, ForeignHosts, Platform, PublicUrl};
 use dockless_gateway::{ApiService, BodyError, Drain, Gateway, GatewayConfig};
 use dockless_model::{Clock, Entropy, Host, OsEntropy, Secret, SystemClock};
 use dockless_node::{Node, NodeConfig, NodeEvent, NodeEvents};
@@ -39,6 +39,9 @@ pub(crate) struct ServerConfig {
     pub(crate) data: PathBuf,
     pub(crate) token: Secret,
     pub(crate) domain: Host,
+    /// Domains outside it that aliases may have; `*` is any.
+    #[serde(default)]
+    pub(crate) alias_domains: Vec<String>,
     pub(crate) port: u16,
     /// One for each listener, in their order.
     pub(crate) roles: Vec<Role>,
@@ -115,6 +118,10 @@ async fn run(
     let public = PublicUrl { https: false, port: config.port };
     let mut control_config = ControlConfig::new(config.domain.clone(), public);
     control_config.region = REGION.to_owned();
+    control_config.foreign_hosts = ForeignHosts {
+        any: config.alias_domains.iter().any(|domain| domain == "*"),
+        domains: config.alias_domains.iter().filter_map(|domain| domain.parse().ok()).collect(),
+    };
     let control = Control::open(db, blobs.clone(), machine, control_config, clock, entropy)
         .await
         .context("cannot open the control plane")?;

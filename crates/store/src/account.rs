@@ -1,7 +1,7 @@
-//! Accounts and their tokens.
+//! Accounts.
 
-use crate::{Db, StoreError, row::Columns};
-use dockless_model::{AccountId, Digest, Plan, Timestamp, TokenId};
+use crate::{Db, StoreError, remove, row::Columns};
+use dockless_model::{AccountId, Digest, Plan, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
 /// Owner of projects.
@@ -38,21 +38,6 @@ pub struct NewAccount {
     pub plan: Plan,
     /// May act on the platform itself.
     pub admin: bool,
-}
-
-/// A token to be made.
-#[derive(Debug, Clone)]
-pub struct NewToken {
-    /// Which.
-    pub id: TokenId,
-    /// Whose.
-    pub account: AccountId,
-    /// For people; with [`Db::set_named_token`] unique within the account.
-    pub name: String,
-    /// SHA-256 of the secret.
-    pub hash: Digest,
-    /// Not accepted from then on.
-    pub expires_at: Option<Timestamp>,
 }
 
 const COLUMNS: &str = "accounts.id, username, email, display_name, plan, admin, accounts.created_at";
@@ -141,58 +126,33 @@ impl Db {
         row.as_ref().map(read).transpose()
     }
 
-    /// Adds a token.
+    /// All accounts, oldest first.
     ///
     /// # Errors
-    /// [`StoreError::Taken`]: the hash, which no two random secrets share.
-    pub async fn create_token(&self, new: &NewToken, now: Timestamp) -> Result<(), StoreError> {
-        let mut write = self.write(now).await?;
-        insert_token(&mut write, new).await?;
-        write.commit().await
-    }
-
-    /// Makes this token the only one of its name in its account. Nothing changes if it is that already.
-    ///
-    /// # Errors
-    /// [`StoreError::Taken`]: the hash belongs to a token of another name or account.
-    pub async fn set_named_token(&self, new: &NewToken, now: Timestamp) -> Result<(), StoreError> {
-        let same: Option<i64> =
-            sqlx::query_scalar("SELECT 1 FROM tokens WHERE account_id = $1 AND name = $2 AND hash = $3")
-                .bind(new.account.as_str())
-                .bind(&new.name)
-                .bind(new.hash.to_string())
-                .fetch_optional(self.reader())
-                .await?;
-        if same.is_some() {
-            return Ok(());
-        }
-        let mut write = self.write(now).await?;
-        sqlx::query("DELETE FROM tokens WHERE account_id = $1 AND name = $2")
-            .bind(new.account.as_str())
-            .bind(&new.name)
-            .execute(write.on())
+    /// The database refuses.
+    pub async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        let rows = sqlx::query(&format!("SELECT {COLUMNS} FROM accounts ORDER BY created_at, id"))
+            .fetch_all(self.reader())
             .await?;
-        insert_token(&mut write, new).await?;
-        write.commit().await
+        rows.iter().map(read).collect()
     }
-}
 
-async fn insert_token(write: &mut crate::db::Write, new: &NewToken) -> Result<(), StoreError> {
-    let now = write.now;
-    let insert = sqlx::query(
-        "INSERT INTO tokens (id, account_id, name, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(new.id.as_str())
-    .bind(new.account.as_str())
-    .bind(&new.name)
-    .bind(new.hash.to_string())
-    .bind(now.0)
-    .bind(new.expires_at.map(|at| at.0))
-    .execute(write.on())
-    .await;
-    match insert {
-        Err(error) if StoreError::is_conflict(&error) => Err(StoreError::Taken("token")),
-        Err(error) => Err(error.into()),
-        Ok(_) => Ok(()),
+    /// Removes an account with all that is its own, in one step, and notes what is left to do outside; `false` if there
+    /// is none of that id.
+    ///
+    /// # Errors
+    /// The database refuses; nothing is removed then.
+    pub async fn remove_account(&self, id: &AccountId, node: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let mut write = self.write(now).await?;
+        let rows = sqlx::query("SELECT id FROM deployments WHERE account_id = $1")
+            .bind(id.as_str())
+            .fetch_all(write.on())
+            .await?;
+        for row in rows {
+            remove::take_down(&mut write, &row.noun("id")?, node).await?;
+        }
+        let done = sqlx::query("DELETE FROM accounts WHERE id = $1").bind(id.as_str()).execute(write.on()).await?;
+        write.commit().await?;
+        Ok(done.rows_affected() == 1)
     }
 }

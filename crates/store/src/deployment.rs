@@ -11,21 +11,6 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Row, sqlite::SqliteRow};
 use std::collections::BTreeMap;
 
-/// A name that owns deployments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Project {
-    /// Which.
-    pub id: ProjectId,
-    /// Whose.
-    pub account: AccountId,
-    /// Unique within the account.
-    pub name: ProjectName,
-    /// Since.
-    pub created_at: Timestamp,
-    /// Last creation of a deployment.
-    pub updated_at: Timestamp,
-}
-
 /// A code and a text, e.g. why an alias was not assigned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
@@ -291,30 +276,5 @@ impl Db {
             }
         }
         Ok(())
-    }
-
-    /// A project of the account by id or name.
-    ///
-    /// # Errors
-    /// The database refuses.
-    pub async fn project(&self, account: &AccountId, id_or_name: &str) -> Result<Option<Project>, StoreError> {
-        let row = sqlx::query(
-            "SELECT id, account_id, name, created_at, updated_at FROM projects \
-             WHERE account_id = $1 AND (id = $2 OR name = $2)",
-        )
-        .bind(account.as_str())
-        .bind(id_or_name)
-        .fetch_optional(self.reader())
-        .await?;
-        row.map(|row| {
-            Ok(Project {
-                id: row.noun("id")?,
-                account: row.noun("account_id")?,
-                name: row.noun("name")?,
-                created_at: row.time("created_at")?,
-                updated_at: row.time("updated_at")?,
-            })
-        })
-        .transpose()
     }
 }

@@ -9,6 +9,7 @@
 //! - SQL stays within a portable subset (`$1` placeholders, `ON CONFLICT`, `RETURNING`): PostgreSQL is to follow.
 
 mod account;
+mod alias;
 mod build;
 mod change;
 mod create;
@@ -19,19 +20,24 @@ mod error;
 mod event;
 mod file;
 mod migrate;
+mod project;
 mod publish;
 mod reference;
 mod remove;
 mod row;
+mod token;
 
-pub use account::{Account, NewAccount, NewToken};
+pub use account::{Account, NewAccount};
+pub use alias::{Alias, AliasMove, Pointed, Target};
 pub use build::{BuildRow, Claimed, Requeued};
 pub use change::HostChange;
 pub use create::{Created, NewDeployment};
 pub use db::Db;
-pub use deployment::{Deployment, Failure, Fault, Filter, Project, Served};
+pub use deployment::{Deployment, Failure, Fault, Filter, Served};
 pub use doomed::Doomed;
 pub use error::StoreError;
 pub use event::{EventRow, NewEvent};
 pub use file::FileRow;
+pub use project::Project;
 pub use publish::{Finished, Published};
+pub use token::{NewToken, Token};

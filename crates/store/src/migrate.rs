@@ -4,7 +4,8 @@ use crate::StoreError;
 use sqlx::SqlitePool;
 
 /// Version n is the n-th, counted from 1. Append only.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_first_light.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/0001_first_light.sql"), include_str!("../migrations/0002_aliases.sql")];
 
 /// Brings the file to the newest version, in one transaction: two processes that open it at once do not collide.
 pub(crate) async fn run(pool: &SqlitePool) -> Result<(), StoreError> {

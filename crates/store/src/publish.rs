@@ -40,7 +40,7 @@ impl Db {
     /// Makes a deployment READY: its output, its host and its project's alias become visible at once. `None` if the
     /// build is no longer this session's (taken over, or the deployment was removed): nothing changes then.
     ///
-    /// The alias moves only forward in the order of creations.
+    /// The alias moves only forward in the order of creations; a rollback or promotion holds until the next creation.
     ///
     /// # Errors
     /// The database refuses; nothing changes then.
@@ -148,7 +148,8 @@ pub(crate) async fn end_in_error(
     Ok(())
 }
 
-/// Points the project's alias here unless it points to a deployment created later. `Err`: somebody else's name.
+/// Points the project's alias here unless it points to a deployment created later, or was moved by hand since this one
+/// was created. `Err`: somebody else's name.
 async fn point_alias(
     write: &mut Write,
     id: &DeploymentId,
@@ -158,7 +159,7 @@ async fn point_alias(
     let (account, project) = (deployment.text("account_id")?, deployment.text("project_id")?);
     let now = write.now.0;
     let taken = sqlx::query(
-        "SELECT h.project_id, h.kind, d.sequence FROM hosts h JOIN deployments d ON d.id = h.deployment_id \
+        "SELECT h.project_id, h.kind, h.settled, d.sequence FROM hosts h JOIN deployments d ON d.id = h.deployment_id \
          WHERE h.host = $1",
     )
     .bind(alias.as_str())
@@ -180,7 +181,7 @@ async fn point_alias(
             .await?;
         }
         Some(row) if row.text("kind")? == "project" && row.text("project_id")? == project => {
-            if row.number("sequence")? > deployment.number("sequence")? {
+            if row.number("sequence")?.max(row.number("settled")?) > deployment.number("sequence")? {
                 return Ok(Ok(false));
             }
             sqlx::query("UPDATE hosts SET deployment_id = $1 WHERE host = $2")

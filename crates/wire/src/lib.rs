@@ -5,6 +5,8 @@
 //! [`Status`], [`LogRecord`] …) has one name for one thing. Times are milliseconds since the Unix epoch. Readers ignore
 //! fields they do not know.
 
+mod account;
+mod alias;
 mod create;
 mod deployment;
 mod error;
@@ -12,9 +14,15 @@ mod event;
 pub mod file;
 mod instance;
 mod log;
+mod project;
 mod status;
 mod user;
 
+pub use account::{
+    Account, AccountCreated, AccountList, AccountRemoved, CreateAccount, CreateToken, Token, TokenCreated, TokenList,
+    TokenRemoved,
+};
+pub use alias::{Alias, AliasList, AliasRemoved, AliasSet, AliasTarget, SetAlias};
 pub use create::{BuildSettings, CreateDeployment, SourceFile};
 pub use deployment::{
     AliasError, Build, BuildList, BuildOutput, Creator, Deployment, DeploymentList, LambdaOutput, Pagination, Removed,
@@ -24,5 +32,6 @@ pub use event::{Event, EventPayload};
 pub use file::Uploaded;
 pub use instance::{Instance, InstanceList, Slept};
 pub use log::LogRecord;
+pub use project::{AliasRequest, CreateProject, Production, Project, ProjectRemoved, Promoted, Targets};
 pub use status::{RuntimeStatus, Status, Upgraded};
 pub use user::{Billing, TeamList, User, UserBody};

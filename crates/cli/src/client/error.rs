@@ -91,6 +91,15 @@ impl CallError {
     }
 }
 
+impl CallError {
+    /// As a failure; where the thing is not there, with this hint.
+    pub(crate) fn or_see(self, hint: &str) -> Failure {
+        let missing = matches!(&self, Self::Refused { status: 404, .. });
+        let failure = Failure::from(self);
+        if missing { failure.hint(hint) } else { failure }
+    }
+}
+
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match &error {
@@ -119,11 +128,29 @@ fn refusal(status: u16, detail: &ErrorDetail) -> Failure {
         401 => Failure::unreachable(said).hint(SIGN_IN),
         403 if detail.code == "not_authorized" => Failure::unreachable(said).hint(SIGN_IN),
         404 => Failure::refused(said).hint("`dockless ls` shows what there is"),
-        400..=499 => Failure::refused(said),
+        400..=499 => match hint_for(&detail.code) {
+            Some(hint) => Failure::refused(said).hint(hint),
+            None => Failure::refused(said),
+        },
         // Our room, not our mistake.
         503 | 507 => Failure::refused(said).hint("`dockless status` shows how the server is doing"),
         _ => Failure::bug(said).hint("the server's own log says more"),
     }
+}
+
+/// What to try, by the name of the refusal.
+fn hint_for(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "forbidden" => "the owner of the platform may: use their token",
+        "invalid_alias" => "a name without a dot becomes NAME.DOMAIN: dockless alias set URL shop",
+        "alias_in_use" => "choose another name; `dockless alias ls` shows yours",
+        "deployment_not_ready" => "`dockless ls` shows its state",
+        "gone" => "mend it and deploy again; what was online before still is",
+        "nothing_to_roll_back" => "`dockless ls PROJECT` shows its deployments",
+        "too_many_aliases" => "`dockless alias ls` shows them",
+        "too_many_tokens" => "`dockless token ls` shows them",
+        _ => return None,
+    })
 }
 
 const SIGN_IN: &str =

@@ -1,0 +1,119 @@
+//! Calls about aliases, projects, accounts and tokens.
+
+use super::{CallError, Client, Name};
+use dockless_wire as wire;
+use reqwest::Method;
+use serde::{Serialize, de::DeserializeOwned};
+
+impl Client {
+    async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, CallError> {
+        self.ask(self.request(Method::GET, path)).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, CallError> {
+        self.ask(self.request(Method::POST, path).json(body)).await
+    }
+
+    async fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, CallError> {
+        self.ask(self.request(Method::DELETE, path)).await
+    }
+
+    /// Points an alias at a deployment.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn set_alias(&self, deployment: &Name, alias: &str) -> Result<wire::AliasSet, CallError> {
+        let body = wire::SetAlias { alias: alias.to_owned() };
+        self.post(&["v2", "deployments", deployment.as_str(), "aliases"], &body).await
+    }
+
+    /// Lists aliases.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn aliases(&self) -> Result<wire::AliasList, CallError> {
+        self.get(&["v2", "aliases"]).await
+    }
+
+    /// Removes an alias.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn remove_alias(&self, alias: &str) -> Result<wire::AliasRemoved, CallError> {
+        self.delete(&["v2", "aliases", alias]).await
+    }
+
+    /// Points a project's alias at a deployment of it.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn promote(&self, deployment: &wire::Deployment) -> Result<wire::Promoted, CallError> {
+        let (project, id) = (deployment.project_id.as_str(), deployment.id.as_str());
+        self.post(&["v10", "projects", project, "promote", id], &serde_json::json!({})).await
+    }
+
+    /// Points a project's alias back, by one deployment unless one is named.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn roll_back(&self, project: &str, to: Option<&str>) -> Result<wire::Promoted, CallError> {
+        let mut path = vec!["v9", "projects", project, "rollback"];
+        path.extend(to);
+        self.post(&path, &serde_json::json!({})).await
+    }
+
+    /// Lists accounts.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn accounts(&self) -> Result<wire::AccountList, CallError> {
+        self.get(&["v1", "accounts"]).await
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn add_account(&self, wish: &wire::CreateAccount) -> Result<wire::AccountCreated, CallError> {
+        self.post(&["v1", "accounts"], wish).await
+    }
+
+    /// Removes an account with all that is its own.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn remove_account(&self, name: &str) -> Result<wire::AccountRemoved, CallError> {
+        self.delete(&["v1", "accounts", name]).await
+    }
+
+    /// Lists tokens.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn tokens(&self) -> Result<wire::TokenList, CallError> {
+        self.get(&["v1", "user", "tokens"]).await
+    }
+
+    /// Makes a token: of this account, or, for the owner of the platform, of another.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn add_token(
+        &self,
+        account: Option<&str>,
+        wish: &wire::CreateToken,
+    ) -> Result<wire::TokenCreated, CallError> {
+        match account {
+            None => self.post(&["v1", "user", "tokens"], wish).await,
+            Some(account) => self.post(&["v1", "accounts", account, "tokens"], wish).await,
+        }
+    }
+
+    /// Revokes a token.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn remove_token(&self, name: &str) -> Result<wire::TokenRemoved, CallError> {
+        self.delete(&["v1", "user", "tokens", name]).await
+    }
+}
