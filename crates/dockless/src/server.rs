@@ -188,7 +188,7 @@ impl Server {
             };
             let (gateway, closing) = (self.gateway.clone(), self.closing.clone());
             self.listeners.spawn(async move {
-                if let Err(error) = gateway.serve(listener, role, closing).await {
+                if let Err(error) = gateway.serve(listener, role, None, closing).await {
                     tracing::error!(%error, "a listener cannot be served");
                 }
             });

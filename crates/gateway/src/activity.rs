@@ -5,12 +5,23 @@
 //! ```
 //! hyper's own timer for heads runs between requests too; ours tells an idle connection from a slow head, and sees a
 //! client that does not take its answer.
+//!
+//! A connection with many requests at once (HTTP/2) is `Idle` or `Busy` alone: bytes between requests are acknowledgements
+//! as often as heads. What such a client may do that others cannot is to take requests back as fast as it makes them; that
+//! is counted here.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Waker},
     time::Duration,
 };
 use tokio::time::Instant;
+
+/// Requests that a client may take back at once: a person who leaves a page with many pictures. Each one that is answered
+/// to its end gives one back.
+const CANCELS: u32 = 100;
+/// And in the long run: so many a second.
+const CANCELS_A_SECOND: u64 = 10;
 
 /// How long each phase may last.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +40,8 @@ pub(crate) enum Expiry {
     Head,
     /// The client does not read.
     Stalled,
+    /// The client takes back more requests than it lets us answer ("rapid reset", CVE-2023-44487).
+    Flood,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +66,14 @@ struct State {
     /// Since when the socket takes no more bytes.
     blocked: Option<Instant>,
     draining: Option<Draining>,
+    /// Many requests at once.
+    multiplexed: bool,
+    /// Requests that may still be taken back, and when that was counted.
+    cancels: (u32, Instant),
+    flooded: bool,
+    /// Whoever waits for the deadline, where it changes behind his back: answers of a multiplexed connection are written
+    /// by tasks of their own.
+    waiter: Option<Waker>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +100,12 @@ impl Activity {
     /// A request begins; it lasts until the mark is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> Busy {
         self.state().begin();
-        Busy(Arc::clone(self))
+        Busy { activity: Arc::clone(self), done: false }
+    }
+
+    /// From now on there may be many requests at once.
+    pub(crate) fn multiplex(&self) {
+        self.state().multiplex(Instant::now());
     }
 
     /// From now on an idle connection ends after the grace.
@@ -95,9 +121,14 @@ impl Activity {
         self.state().phase == Phase::Busy
     }
 
-    /// When the connection ends if nothing happens until then, and why. `None`: whoever answers decides.
-    pub(crate) fn deadline(&self, allowance: &Allowance) -> Option<(Instant, Expiry)> {
-        self.state().deadline(allowance)
+    /// When the connection ends if nothing happens until then, and why. `None`: whoever answers decides. Wakes the
+    /// context's task when the answer may have changed.
+    pub(crate) fn deadline(&self, allowance: &Allowance, context: &Context<'_>) -> Option<(Instant, Expiry)> {
+        let mut state = self.state();
+        if state.multiplexed && !state.waiter.as_ref().is_some_and(|waiter| waiter.will_wake(context.waker())) {
+            state.waiter = Some(context.waker().clone());
+        }
+        state.deadline(allowance)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -107,11 +138,27 @@ impl Activity {
 
 impl State {
     fn new(now: Instant) -> Self {
-        Self { phase: Phase::Fresh, since: now, requests: 0, blocked: None, draining: None }
+        Self {
+            phase: Phase::Fresh,
+            since: now,
+            requests: 0,
+            blocked: None,
+            draining: None,
+            multiplexed: false,
+            cancels: (CANCELS, now),
+            flooded: false,
+            waiter: None,
+        }
+    }
+
+    fn multiplex(&mut self, now: Instant) {
+        self.multiplexed = true;
+        (self.phase, self.since) = (Phase::Idle, now);
     }
 
     fn received(&mut self, now: Instant) {
         match self.phase {
+            _ if self.multiplexed => {}
             Phase::Fresh => self.phase = Phase::Head,
             Phase::Idle => (self.phase, self.since) = (Phase::Head, now),
             Phase::Head | Phase::Busy => {}
@@ -120,6 +167,10 @@ impl State {
 
     fn sent(&mut self, blocked: bool, now: Instant) {
         self.blocked = if blocked { self.blocked.or(Some(now)) } else { None };
+        // The last bytes of an answer leave as the client makes room for them, after its request counts as done.
+        if self.multiplexed && !blocked && self.phase == Phase::Idle {
+            self.since = now;
+        }
     }
 
     fn begin(&mut self) {
@@ -127,10 +178,26 @@ impl State {
         self.requests += 1;
     }
 
-    fn end(&mut self, now: Instant) {
+    fn end(&mut self, done: bool, now: Instant) {
         self.requests -= 1;
         if self.requests == 0 {
             (self.phase, self.since) = (Phase::Idle, now);
+        }
+        if !self.multiplexed {
+            return;
+        }
+        let (left, since) = self.cancels;
+        if done {
+            self.cancels.0 = left.saturating_add(1).min(CANCELS);
+        } else {
+            let regained = (now - since).as_secs() * CANCELS_A_SECOND;
+            let left = left.saturating_add(u32::try_from(regained).unwrap_or(CANCELS)).min(CANCELS);
+            let counted = if regained > 0 { now } else { since };
+            self.flooded |= left == 0;
+            self.cancels = (left.saturating_sub(1), counted);
+        }
+        if let Some(waiter) = self.waiter.take() {
+            waiter.wake();
         }
     }
 
@@ -139,6 +206,9 @@ impl State {
     }
 
     fn deadline(&self, allowance: &Allowance) -> Option<(Instant, Expiry)> {
+        if self.flooded {
+            return Some((self.since, Expiry::Flood));
+        }
         if let Some(blocked) = self.blocked {
             return Some((blocked + allowance.stall, Expiry::Stalled));
         }
@@ -157,13 +227,23 @@ impl State {
     }
 }
 
-/// The mark of a request being answered.
+/// The mark of a request being answered. Dropped before it is [`Busy::done`], the request was taken back.
 #[derive(Debug)]
-pub(crate) struct Busy(Arc<Activity>);
+pub(crate) struct Busy {
+    activity: Arc<Activity>,
+    done: bool,
+}
+
+impl Busy {
+    /// The answer is complete, or failed by our fault.
+    pub(crate) fn done(&mut self) {
+        self.done = true;
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.state().end(Instant::now());
+        self.activity.state().end(self.done, Instant::now());
     }
 }
 
@@ -196,7 +276,7 @@ mod tests {
         state.sent(true, begin + seconds(20));
         assert_eq!(ends(&state, begin), Some((130, Expiry::Stalled)), "counted from the first refusal");
         state.sent(false, begin + seconds(20));
-        state.end(begin + seconds(20));
+        state.end(true, begin + seconds(20));
         assert_eq!(ends(&state, begin), Some((95, Expiry::Idle)));
         state.received(begin + seconds(30));
         assert_eq!(ends(&state, begin), Some((60, Expiry::Head)), "a later head counts from its first byte");
@@ -209,9 +289,52 @@ mod tests {
         state.begin();
         state.drain(seconds(2), begin);
         assert_eq!(ends(&state, begin), None);
-        state.end(begin + seconds(10));
+        state.end(true, begin + seconds(10));
         assert_eq!(ends(&state, begin), Some((12, Expiry::Idle)));
         state.received(begin + seconds(10));
         assert_eq!(ends(&state, begin), Some((40, Expiry::Head)));
+    }
+
+    #[test]
+    fn a_multiplexed_connection_is_idle_or_busy_and_nothing_else() {
+        let begin = Instant::now();
+        let mut state = State::new(begin);
+        state.received(begin);
+        state.multiplex(begin + seconds(1));
+        assert_eq!(ends(&state, begin), Some((76, Expiry::Idle)));
+        state.received(begin + seconds(5));
+        assert_eq!(ends(&state, begin), Some((76, Expiry::Idle)), "an acknowledgement is not the begin of a head");
+        state.begin();
+        state.begin();
+        state.end(true, begin + seconds(6));
+        assert_eq!(ends(&state, begin), None);
+        state.end(true, begin + seconds(7));
+        assert_eq!(ends(&state, begin), Some((82, Expiry::Idle)));
+        state.sent(false, begin + seconds(10));
+        assert_eq!(ends(&state, begin), Some((85, Expiry::Idle)), "the rest of an answer leaves");
+    }
+
+    #[test]
+    fn requests_may_be_taken_back_but_not_without_end() {
+        let begin = Instant::now();
+        let mut state = State::new(begin);
+        state.multiplex(begin);
+        let cancel = |state: &mut State, at: Instant| {
+            state.begin();
+            state.end(false, at);
+            state.flooded
+        };
+        for n in 0..CANCELS {
+            assert!(!cancel(&mut state, begin), "{n}");
+        }
+        // Ten more a second, and one for each that is answered.
+        for n in 0..CANCELS_A_SECOND {
+            assert!(!cancel(&mut state, begin + seconds(1)), "{n}");
+        }
+        state.begin();
+        state.end(true, begin + seconds(1));
+        assert!(!cancel(&mut state, begin + seconds(1)));
+        assert!(cancel(&mut state, begin + seconds(1)));
+        assert!(matches!(ends(&state, begin), Some((_, Expiry::Flood))));
     }
 }

@@ -30,6 +30,30 @@ impl Role {
     }
 }
 
+/// How a request reached us; an extension of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port of an authority that writes none.
+    const fn port(self) -> &'static str {
+        match self {
+            Self::Http => "80",
+            Self::Https => "443",
+        }
+    }
+}
+
 /// Why a request does not say which host it is for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AuthorityError {
@@ -49,12 +73,15 @@ pub(crate) struct Authority {
     pub(crate) host: Host,
     /// As the client wrote it, port included.
     pub(crate) text: HeaderValue,
+    /// As the connection is, whatever the client says.
+    pub(crate) scheme: Scheme,
 }
 
 impl Authority {
-    /// Reads `Host` and the target's authority, which must agree (RFC 9112 §3.2, §7.2): what one party on the way
-    /// takes for the host another must not see differently.
+    /// Reads `Host` and the target's authority (HTTP/2: `:authority`), which must agree (RFC 9112 §3.2, §7.2): what one
+    /// party on the way takes for the host another must not see differently.
     pub(crate) fn of(head: &Parts) -> Result<Self, AuthorityError> {
+        let scheme = head.extensions.get().copied().unwrap_or(Scheme::Http);
         let mut fields = head.headers.get_all(header::HOST).iter();
         let field = fields.next();
         if fields.next().is_some() {
@@ -68,19 +95,19 @@ impl Authority {
         let text = target.or(field).ok_or(AuthorityError::Missing)?;
         let host = Host::from_authority(text)?;
         if let Some(field) = field
-            && (Host::from_authority(field)? != host || port(field) != port(text))
+            && (Host::from_authority(field)? != host || port(field, scheme) != port(text, scheme))
         {
             return Err(AuthorityError::Conflict);
         }
         let text = HeaderValue::from_str(text).map_err(|_| AuthorityError::NotText)?;
-        Ok(Self { host, text })
+        Ok(Self { host, text, scheme })
     }
 }
 
 /// The port as written; [`Host::from_authority`] has seen that it is a number.
-fn port(authority: &str) -> &str {
+fn port(authority: &str, scheme: Scheme) -> &str {
     let after = authority.rsplit_once(']').map_or(authority, |(_, after)| after);
-    after.rsplit_once(':').map_or("80", |(_, port)| port)
+    after.rsplit_once(':').map_or(scheme.port(), |(_, port)| port)
 }
 
 #[cfg(test)]

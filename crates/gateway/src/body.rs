@@ -1,11 +1,12 @@
 //! Bodies of answers.
 
-use crate::{BodyError, activity::Busy, file_body::FileBody, gateway::ApiBody};
+use crate::{BodyError, activity::Busy, file_body::FileBody, gateway::ApiBody, streams::Stream};
 use bytes::Bytes;
 use dockless_pool::InvocationBody;
 use http_body::{Frame, SizeHint};
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -64,16 +65,35 @@ impl http_body::Body for Body {
 
 /// A body and the mark that its connection is busy until it is written or given up.
 pub(crate) struct Tracked {
-    pub(crate) body: Body,
-    pub(crate) _busy: Busy,
+    body: Body,
+    busy: Busy,
+    stream: Option<Arc<Stream>>,
+}
+
+impl Tracked {
+    pub(crate) fn new(body: Body, busy: Busy, stream: Option<Arc<Stream>>) -> Self {
+        Self { body, busy, stream }
+    }
 }
 
 impl http_body::Body for Tracked {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // Whoever asks for more has got rid of what it had.
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let held = matches!(&frame, Poll::Ready(Some(Ok(_))));
+        if let Some(stream) = &self.stream {
+            stream.holds(held);
+        }
+        if frame.is_ready() && !held {
+            self.busy.done();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -82,5 +102,13 @@ impl http_body::Body for Tracked {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        if http_body::Body::is_end_stream(&self.body) {
+            self.busy.done();
+        }
     }
 }

@@ -8,8 +8,6 @@ use std::{sync::Arc, time::Duration};
 pub struct GatewayConfig {
     /// Base domain: apps are `LABEL.DOMAIN`, the API is `DOMAIN` and `api.DOMAIN` where one listener serves both.
     pub domain: Host,
-    /// `http` or `https`: how clients reach us, told to functions. Default: `http`.
-    pub scheme: &'static str,
     /// Whether answers of functions carry `Server-Timing`. Default: yes.
     pub server_timing: bool,
     /// Whether `x-forwarded-*`, `x-real-ip` and `forwarded` of clients are believed: only behind a proxy of one's own.
@@ -27,6 +25,12 @@ pub struct GatewayConfig {
     pub max_head_bytes: usize,
     /// Most header fields of a request; more are answered 431. Default: 100.
     pub max_headers: usize,
+    /// Requests at once on one HTTP/2 connection. Default: 100.
+    pub max_streams: u32,
+    /// Longest time for a TLS handshake. Default: 10 s.
+    pub handshake_timeout: Duration,
+    /// TLS handshakes at once; more wait. Default: 1,000.
+    pub max_handshakes: usize,
     /// Memory in bytes for contents of small files. Default: 64 MiB.
     pub file_cache_bytes: usize,
     /// The table of hosts.
@@ -43,7 +47,6 @@ impl GatewayConfig {
     pub fn new(domain: Host) -> Self {
         Self {
             domain,
-            scheme: "http",
             server_timing: true,
             trust_forwarded: false,
             max_connections: 10_000,
@@ -52,6 +55,9 @@ impl GatewayConfig {
             stall_timeout: Duration::from_secs(120),
             max_head_bytes: 64 * 1024,
             max_headers: 100,
+            max_streams: 100,
+            handshake_timeout: Duration::from_secs(10),
+            max_handshakes: 1_000,
             file_cache_bytes: 64 * 1024 * 1024,
             hosts: HostsConfig::default(),
             drain: Drain::default(),

@@ -1,39 +1,71 @@
 //! One client connection, from accept to close.
+//!
+//! ```text
+//! accept ─► TLS, if the listener has it ─► HTTP/1 or HTTP/2 ─► requests ─► close
+//!           └────────────── Opening ──────────────┘
+//! ```
+//! Each stage is driven by [`drive`], which holds it to the deadlines of the connection's [`Activity`] and to the order of
+//! the drain.
 
 use crate::{
     activity::{Activity, Allowance, Expiry},
-    authority::Role,
-    body::Tracked,
+    answers::Answers,
+    authority::{Role, Scheme},
     gateway::{Inner, Peer},
+    socket::{Protocol, Socket, Watched},
+    streams::Streams,
+    tls::Tls,
 };
-use http::{HeaderValue, Request, Response, header};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use bytes::Bytes;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
-    convert::Infallible,
     future::poll_fn,
     io,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
-/// After our last byte: how long a client may stay silent, and take in all, until the socket is closed under it.
-const LINGER_SILENCE: Duration = Duration::from_secs(2);
-const LINGER_TOTAL: Duration = Duration::from_secs(10);
+/// Bytes in flight to us of one stream, and of all streams of a connection: what a request's body may take of our memory
+/// while nobody reads it.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of an answer that wait in a stream for the client to make room.
+const SEND_BUFFER: usize = 128 * 1024;
+/// Streams that were reset before we saw their request, and that we reset ourselves: more end the connection.
+const EARLY_RESETS: usize = 20;
+const OWN_RESETS: usize = 100;
+/// After a goodbye on HTTP/2: how long the client may take to say that it has read it.
+const GOODBYE: Duration = Duration::from_secs(10);
 
-/// How a connection ended.
-#[derive(Debug)]
+/// What a connection shares with its requests.
+pub(crate) struct Link {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) peer: Peer,
+    pub(crate) role: Role,
+    pub(crate) scheme: Scheme,
+}
+
+/// How connections of a listener are told of its end.
+#[derive(Clone)]
+pub(crate) struct Ending {
+    /// No new requests are wanted.
+    pub(crate) shutdown: CancellationToken,
+    /// No further byte is.
+    pub(crate) cut: CancellationToken,
+}
+
+/// How a stage ended before it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// By itself: closed by the client, or after an answer that said so.
-    Served(Result<(), hyper::Error>),
     /// By our timer.
     Expired(Expiry),
     /// By the deadline of the drain.
@@ -46,139 +78,181 @@ pub(crate) async fn run(
     stream: TcpStream,
     peer: Peer,
     role: Role,
-    shutdown: CancellationToken,
-    cut: CancellationToken,
+    tls: Option<Tls>,
+    ending: Ending,
 ) -> bool {
+    let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
     let activity = Arc::new(Activity::new(Instant::now()));
-    let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
-    let service = service_fn({
-        let (inner, activity) = (Arc::clone(&inner), Arc::clone(&activity));
-        move |request| answer(Arc::clone(&inner), Arc::clone(&activity), request, peer, role)
-    });
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // Ours, see `activity`.
-        .header_read_timeout(None)
-        .max_headers(inner.config.max_headers)
-        .max_header_size(inner.config.max_head_bytes)
-        // Room for the largest head and what follows it in the same packet.
-        .max_buf_size(inner.config.max_head_bytes.max(8 * 1024) + 64 * 1024)
-        .serve_connection(io, service);
     let allowance = Allowance {
         head: inner.config.head_timeout,
         idle: inner.config.idle_timeout,
         stall: inner.config.stall_timeout,
     };
+    let link = Arc::new(Link { inner, activity, peer, role, scheme });
+    let mut opening = Opening(Box::pin(open(Arc::clone(&link), stream, tls)));
+    let (socket, protocol, begin) = match drive(&mut opening, &link, &allowance, &ending).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => {
+            tracing::trace!(peer = %peer.0, %error, "connection came to nothing");
+            return false;
+        }
+        Err(end) => {
+            tracing::trace!(peer = %peer.0, ?end, "connection ended before its first request");
+            return false;
+        }
+    };
+    drop(opening);
+    match protocol {
+        Protocol::Http1 => serve_http1(&link, socket, begin, &allowance, &ending).await,
+        Protocol::Http2 => serve_http2(&link, socket, begin, allowance, &ending).await,
+    }
+}
 
-    let mut shutdown = pin!(shutdown.cancelled());
-    let mut cut = pin!(cut.cancelled());
+/// Until it is known what the client speaks.
+async fn open(link: Arc<Link>, stream: TcpStream, tls: Option<Tls>) -> io::Result<(Socket, Protocol, Bytes)> {
+    let mut socket = match tls {
+        None => Socket::Plain(stream),
+        Some(tls) => {
+            let stream = tls.accept(&link.inner, stream).await?;
+            let protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+            let socket = Socket::Tls(Box::new(stream));
+            match protocol.as_deref() {
+                Some(b"h2") => return Ok((socket, Protocol::Http2, Bytes::new())),
+                Some(_) => return Ok((socket, Protocol::Http1, Bytes::new())),
+                // The client did not say.
+                None => socket,
+            }
+        }
+    };
+    let (protocol, begin) = socket.sniff(&link.activity).await?;
+    Ok((socket, protocol, begin))
+}
+
+async fn serve_http1(link: &Arc<Link>, socket: Socket, begin: Bytes, allowance: &Allowance, ending: &Ending) -> bool {
+    let config = &link.inner.config;
+    let io = TokioIo::new(Watched::new(socket, begin, Arc::clone(&link.activity), true));
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // Ours, see `activity`.
+        .header_read_timeout(None)
+        .max_headers(config.max_headers)
+        .max_header_size(config.max_head_bytes)
+        // Room for the largest head and what follows it in the same packet.
+        .max_buf_size(config.max_head_bytes.max(8 * 1024) + 64 * 1024)
+        .serve_connection(io, Answers(Arc::clone(link)))
+        .with_upgrades();
+    let end = drive(&mut connection, link, allowance, ending).await;
+
+    let busy = link.activity.is_busy();
+    tracing::trace!(peer = %link.peer.0, ?end, "connection ended");
+    let lingers = match &end {
+        Ok(Ok(())) | Err(End::Expired(Expiry::Idle | Expiry::Head)) => true,
+        // The refusal of a malformed head has been written; whatever follows it is unread.
+        Ok(Err(error)) => error.is_parse(),
+        Err(End::Expired(Expiry::Stalled | Expiry::Flood) | End::Cut) => false,
+    };
+    if lingers && let Some(parts) = connection.into_parts() {
+        parts.io.into_inner().into_socket().linger().await;
+    }
+    busy && matches!(end, Err(End::Cut))
+}
+
+async fn serve_http2(link: &Arc<Link>, socket: Socket, begin: Bytes, allowance: Allowance, ending: &Ending) -> bool {
+    let config = &link.inner.config;
+    link.activity.multiplex();
+    let io = TokioIo::new(Watched::new(socket, begin, Arc::clone(&link.activity), false));
+    let mut connection = http2::Builder::new(Streams::new(config.stall_timeout))
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.max_streams)
+        .max_header_list_size(u32::try_from(config.max_head_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(EARLY_RESETS)
+        .max_local_error_reset_streams(OWN_RESETS)
+        .serve_connection(io, Answers(Arc::clone(link)));
+    let mut end = drive(&mut connection, link, &allowance, ending).await;
+    if matches!(end, Err(End::Expired(Expiry::Idle))) {
+        // Unlike HTTP/1 there is a way to say goodbye: a request that crosses it on the way is still answered.
+        connection.drain();
+        let allowance = Allowance { idle: allowance.idle + GOODBYE, ..allowance };
+        end = drive(&mut connection, link, &allowance, ending).await;
+    }
+    tracing::trace!(peer = %link.peer.0, ?end, "connection ended");
+    link.activity.is_busy() && matches!(end, Err(End::Cut))
+}
+
+/// A stage of a connection.
+trait Stage {
+    type Output;
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Self::Output>;
+
+    /// The listener ends: the client is told, where there is a way.
+    fn drain(&mut self) {}
+}
+
+type Opened = io::Result<(Socket, Protocol, Bytes)>;
+
+struct Opening(Pin<Box<dyn Future<Output = Opened> + Send>>);
+
+impl Stage for Opening {
+    type Output = Opened;
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Opened> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl Stage for http1::UpgradeableConnection<TokioIo<Watched>, Answers> {
+    type Output = hyper::Result<()>;
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(self).poll(context)
+    }
+
+    // Answers say `Connection: close`: what is idle may get one more request, and cannot be told not to.
+}
+
+impl Stage for http2::Connection<TokioIo<Watched>, Answers, Streams> {
+    type Output = hyper::Result<()>;
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(self).poll(context)
+    }
+
+    /// GOAWAY twice, RFC 9113 §6.8: first without a last stream, then, after a round trip, with it.
+    fn drain(&mut self) {
+        Pin::new(self).graceful_shutdown();
+    }
+}
+
+/// Polls a stage until it is done or its time is over.
+async fn drive<S: Stage>(stage: &mut S, link: &Link, allowance: &Allowance, ending: &Ending) -> Result<S::Output, End> {
+    let mut shutdown = pin!(ending.shutdown.cancelled());
+    let mut cut = pin!(ending.cut.cancelled());
     let mut timer = pin!(sleep_until(Instant::now() + allowance.head));
-    let end = poll_fn(|context| {
-        if let Poll::Ready(result) = connection.poll_without_shutdown(context) {
-            return Poll::Ready(End::Served(result));
+    let mut told = false;
+    poll_fn(|context| {
+        if let Poll::Ready(output) = stage.poll(context) {
+            return Poll::Ready(Ok(output));
         }
         if cut.as_mut().poll(context).is_ready() {
-            return Poll::Ready(End::Cut);
+            return Poll::Ready(Err(End::Cut));
         }
-        if !activity.is_draining() && shutdown.as_mut().poll(context).is_ready() {
-            activity.drain(inner.drain().idle_grace);
+        if !told && (link.activity.is_draining() || shutdown.as_mut().poll(context).is_ready()) {
+            told = true;
+            link.activity.drain(link.inner.drain().idle_grace);
+            stage.drain();
+            // What was said must be written.
+            context.waker().wake_by_ref();
         }
-        // All phases change while the connection is polled above, so this is up to date.
-        let Some((deadline, expiry)) = activity.deadline(&allowance) else { return Poll::Pending };
+        // Phases change while the stage is polled above, or wake this task.
+        let Some((deadline, expiry)) = link.activity.deadline(allowance, context) else { return Poll::Pending };
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }
-        timer.as_mut().poll(context).map(|()| End::Expired(expiry))
+        timer.as_mut().poll(context).map(|()| Err(End::Expired(expiry)))
     })
-    .await;
-
-    let busy = activity.is_busy();
-    tracing::trace!(peer = %peer.0, ?end, "connection ended");
-    let lingers = match &end {
-        End::Served(Ok(())) | End::Expired(Expiry::Idle | Expiry::Head) => true,
-        // The refusal of a malformed head has been written; whatever follows it is unread.
-        End::Served(Err(error)) => error.is_parse(),
-        End::Expired(Expiry::Stalled) | End::Cut => false,
-    };
-    if lingers {
-        linger(connection.into_parts().io.into_inner().stream).await;
-    }
-    busy && matches!(end, End::Cut)
-}
-
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Tracked>, Infallible>> + Send>>;
-
-fn answer(inner: Arc<Inner>, activity: Arc<Activity>, request: Request<Incoming>, peer: Peer, role: Role) -> Answer {
-    let busy = activity.begin();
-    Box::pin(async move {
-        let mut response = inner.answer(request, peer, role).await;
-        if activity.is_draining() {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        Ok(response.map(|body| Tracked { body, _busy: busy }))
-    })
-}
-
-/// Closes so that the client gets our last answer even while it still sends: closing a socket with unread bytes
-/// resets the connection, and a reset discards what the client has not read yet (RFC 9112 §9.6).
-async fn linger(mut stream: TcpStream) {
-    let mut sink = vec![0; 16 * 1024];
-    let discard = async {
-        stream.shutdown().await?;
-        while timeout(LINGER_SILENCE, stream.read(&mut sink)).await.map_err(io::Error::from)?? > 0 {}
-        io::Result::Ok(())
-    };
-    // How it ends does not matter: nobody is left to be told.
-    let _ = timeout(LINGER_TOTAL, discard).await;
-}
-
-/// A socket whose traffic is seen by its [`Activity`].
-struct Watched {
-    stream: TcpStream,
-    activity: Arc<Activity>,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if buffer.filled().len() > before {
-            self.activity.received();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.activity.sent(written.is_pending());
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.activity.sent(written.is_pending());
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
+    .await
 }

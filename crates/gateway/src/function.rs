@@ -89,7 +89,7 @@ impl Inner {
         // Answered by us when the instance asks for the body.
         headers.remove(header::EXPECT);
         headers.insert(header::HOST, call.authority.text.clone());
-        set_forwarding(&mut headers, call.peer, call.authority, self.config.scheme, self.config.trust_forwarded);
+        set_forwarding(&mut headers, call.peer, call.authority, self.config.trust_forwarded);
         set(&mut headers, ID_HEADER, call.id.as_str());
 
         let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);

@@ -38,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) config: GatewayConfig,
     /// Places for connections.
     pub(crate) slots: Arc<Semaphore>,
+    /// Places for TLS handshakes.
+    pub(crate) handshakes: Semaphore,
     drain: Mutex<Drain>,
 }
 
@@ -57,6 +59,7 @@ impl Gateway {
             files: Files::new(blobs, config.file_cache_bytes),
             api,
             slots: Arc::new(Semaphore::new(config.max_connections)),
+            handshakes: Semaphore::new(config.max_handshakes),
             drain: Mutex::new(config.drain),
             config,
         };

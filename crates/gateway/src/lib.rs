@@ -4,10 +4,11 @@
 //! ```text
 //! connection ─► authority ─► hosts (snapshot, else one load) ─► routes ─┬─► files ──────────────► answer
 //!      │            └─ API hosts ─► ApiService                         └─► function ─► pool ─► lease
-//!      └─ timeouts, drain, lingering close
+//!      └─ TLS, HTTP/1 or HTTP/2, timeouts, drain, lingering close
 //! ```
 
 mod activity;
+mod answers;
 mod authority;
 mod body;
 mod config;
@@ -24,7 +25,10 @@ mod page;
 mod range;
 mod request;
 mod small_files;
+mod socket;
+mod streams;
 mod timing;
+mod tls;
 mod upload;
 
 pub use authority::Role;
@@ -34,6 +38,7 @@ pub use dockless_pool::BodyError;
 pub use gateway::{ApiBody, ApiService, Gateway, Peer};
 pub use hosts::HostTable;
 pub use listen::Drained;
+pub use tls::{Tls, TlsError};
 
 /// A boxed future, as in `futures`.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,7 +1,8 @@
 //! Accepting connections, and ending that in good order.
 
 use crate::{
-    Gateway, Role, connection,
+    Gateway, Role, Tls,
+    connection::{self, Ending},
     gateway::{Inner, Peer},
 };
 use std::{
@@ -33,8 +34,10 @@ pub struct Drained {
 
 impl Gateway {
     /// Accepts connections until `shutdown`, then drains as [`Gateway::set_drain`] says: answers carry
-    /// `Connection: close`, idle connections end after their grace, running requests are finished. Returns when all
-    /// are done or the deadline has passed.
+    /// `Connection: close` (HTTP/2: connections are told GOAWAY), idle connections end after their grace, running requests
+    /// are finished. Returns when all are done or the deadline has passed.
+    ///
+    /// HTTP/1 and HTTP/2 are told apart by what a client sends first, or by ALPN where `tls` is given.
     ///
     /// Several listeners may be served at once; they share the bound on connections. Dropping the future leaves open
     /// connections to the runtime.
@@ -45,11 +48,13 @@ impl Gateway {
         &self,
         listener: std::net::TcpListener,
         role: Role,
+        tls: Option<Tls>,
         shutdown: CancellationToken,
     ) -> io::Result<Drained> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
+        let ending = Ending { shutdown: shutdown.clone(), cut: cut.clone() };
         let cut_requests = Arc::new(AtomicUsize::new(0));
         loop {
             let Some((stream, peer, slot)) = next(&self.inner, &listener, &shutdown).await else { break };
@@ -57,7 +62,8 @@ impl Gateway {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set nodelay");
             }
-            let run = connection::run(Arc::clone(&self.inner), stream, Peer(peer), role, shutdown.clone(), cut.clone());
+            let inner = Arc::clone(&self.inner);
+            let run = connection::run(inner, stream, Peer(peer), role, tls.clone(), ending.clone());
             let cut_requests = Arc::clone(&cut_requests);
             connections.spawn(async move {
                 if run.await {

@@ -1,6 +1,6 @@
 //! A request's body on its way to a function.
 
-use crate::BodyError;
+use crate::{BodyError, headers::clean_trailers};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -57,8 +57,17 @@ impl http_body::Body for Upload {
                 }
                 Err(error) => return Poll::Ready(Some(Err(BodyError::Broken(error.into())))),
             };
-            // Trailers are not forwarded: `Trailer` and `TE` end at this hop.
-            let Ok(data) = frame.into_data() else { continue };
+            let data = match frame.into_data() {
+                Ok(data) => data,
+                Err(frame) => match frame.into_trailers() {
+                    Ok(mut trailers) => {
+                        clean_trailers(&mut trailers);
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
+                    // Nothing else exists today.
+                    Err(_) => continue,
+                },
+            };
             let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
             return Poll::Ready(Some(match self.left.checked_sub(length) {
                 Some(left) => {

@@ -2,10 +2,12 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test file uses its part")]
 
+pub mod raw2;
+
 use bytes::Bytes;
 use dockless_blob::BlobStore;
 use dockless_gateway::{
-    ApiService, BoxFuture, Deployment, Directory, Drained, Gateway, GatewayConfig, LoadError, Peer, Role,
+    ApiService, BoxFuture, Deployment, Directory, Drained, Gateway, GatewayConfig, LoadError, Peer, Role, Tls,
 };
 use dockless_model::{AccountId, DeploymentId, Host, OsEntropy, Output, RequestId, SourcePath, output::StaticFile};
 use dockless_node::{Node, NodeConfig};
@@ -67,6 +69,10 @@ pub struct Server {
 
 impl Server {
     pub async fn start(change: impl FnOnce(&mut GatewayConfig)) -> Self {
+        Self::start_with(None, change).await
+    }
+
+    pub async fn start_with(tls: Option<Tls>, change: impl FnOnce(&mut GatewayConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let blobs = BlobStore::open(&folder.path().join("blobs")).unwrap();
         let pool = pool_of_an_empty_node(&folder, &blobs).await;
@@ -85,7 +91,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let served = tokio::spawn({
             let (gateway, shutdown) = (gateway.clone(), shutdown.clone());
-            async move { gateway.serve(listener, Role::Both, shutdown).await }
+            async move { gateway.serve(listener, Role::Both, tls, shutdown).await }
         });
         Self { address, gateway, hosts, blobs, shutdown, served, slow, _folder: folder }
     }

@@ -1,0 +1,56 @@
+//! Requests of a connection, to the gateway and back.
+
+use crate::{
+    activity::Busy,
+    body::{Body, Tracked},
+    connection::Link,
+    streams::Stream,
+};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use hyper::{body::Incoming, service::Service};
+use std::{convert::Infallible, pin::Pin, sync::Arc};
+
+/// What a connection hands its requests to.
+pub(crate) struct Answers(pub(crate) Arc<Link>);
+
+impl Service<Request<Incoming>> for Answers {
+    type Response = Response<Tracked>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (link, busy) = (Arc::clone(&self.0), self.0.activity.begin());
+        Box::pin(answer(link, busy, request))
+    }
+}
+
+async fn answer(link: Arc<Link>, busy: Busy, mut request: Request<Incoming>) -> Result<Response<Tracked>, Infallible> {
+    let multiplexed = request.version() == Version::HTTP_2;
+    // Of HTTP/1 the parser counts them.
+    if multiplexed && request.headers().len() > link.inner.config.max_headers {
+        let mut response = Response::new(Tracked::new(Body::empty(), busy, None));
+        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Ok(response);
+    }
+    request.extensions_mut().insert(link.scheme);
+    if multiplexed {
+        join_cookies(&mut request);
+    }
+    let mut response = link.inner.answer(request, link.peer, link.role).await;
+    if !multiplexed && link.activity.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| Tracked::new(body, busy, Stream::current())))
+}
+
+/// Clients of HTTP/2 may send each cookie in a field of its own; everybody else expects one, RFC 9113 §8.2.3.
+fn join_cookies(request: &mut Request<Incoming>) {
+    let headers = request.headers_mut();
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
