@@ -16,7 +16,7 @@ use dockless_model::{DeploymentId, Secret, Timestamp};
 use dockless_wire as wire;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, path::Path, time::Duration};
 
 /// A server on the same planet opens a connection within this.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -83,15 +83,23 @@ impl Client {
     /// Makes the connection pool; connects to nothing yet.
     ///
     /// # Errors
-    /// The HTTP library cannot be set up: ours to mend.
+    /// The certificate of the server's authority cannot be read; the HTTP library cannot be set up: ours to mend.
     pub(crate) fn new(server: Server) -> Result<Self, Failure> {
-        let Server { address, token } = server;
+        let Server { address, token, connect, authority } = server;
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("dockless/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             // An API does not redirect; following one could carry the token to another place.
             .redirect(reqwest::redirect::Policy::none());
-        if address.is_loopback() {
+        // The system's authorities are read only where they are needed.
+        http = http.tls_built_in_root_certs(address.tls && authority.is_none());
+        if let Some(file) = authority.filter(|_| address.tls) {
+            http = http.add_root_certificate(trusted(&file)?);
+        }
+        if let Some(connect) = connect {
+            // A proxy could not reach it, and must not see the token.
+            http = http.no_proxy().resolve(address.host.as_str(), connect);
+        } else if address.is_loopback() {
             // A proxy could not reach our loopback, and must not see the token.
             http = http.no_proxy();
             if address.host.as_str().ends_with(".localhost") {
@@ -258,6 +266,16 @@ impl Client {
     fn lost(&self, source: reqwest::Error) -> CallError {
         CallError::lost(&self.address, source)
     }
+}
+
+/// An authority that the local server has made for itself.
+fn trusted(file: &Path) -> Result<reqwest::Certificate, Failure> {
+    let read = || -> anyhow::Result<_> { Ok(reqwest::Certificate::from_pem(&std::fs::read(file)?)?) };
+    read().map_err(|error| {
+        Failure::unreachable(
+            error.context(format!("cannot read the server's development authority {}", file.display())),
+        )
+    })
 }
 
 /// Escapes what is not unreserved (RFC 3986 §2.3): names of deployments come from the command line.

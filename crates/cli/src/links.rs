@@ -28,7 +28,7 @@ pub(crate) fn curl(deployment: &Deployment, server: &Address) -> String {
 }
 
 fn on(server: &Address, host: &str) -> String {
-    format!("http://{}/", server.authority_of(host))
+    format!("{}://{}/", server.scheme(), server.authority_of(host))
 }
 
 fn slashed(href: &str) -> String {

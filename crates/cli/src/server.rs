@@ -14,7 +14,11 @@ pub use local::data_folder;
 use crate::{args::Global, exit::Failure};
 use anyhow::anyhow;
 use dockless_model::{Host, Secret};
-use std::{fmt, net::IpAddr, path::Path};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
 /// A server and the right to speak to it.
 #[derive(Debug, Clone)]
@@ -23,51 +27,62 @@ pub(crate) struct Server {
     pub address: Address,
     /// As whom.
     pub token: Secret,
+    /// Where it is, if that is known better than by its name.
+    pub connect: Option<SocketAddr>,
+    /// Certificate of the authority of its own that it has.
+    pub authority: Option<PathBuf>,
 }
 
-/// `http://HOST[:PORT]`, nothing behind it.
+/// `http://HOST[:PORT]` or `https://HOST[:PORT]`, nothing behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     /// Host name or IP literal, v6 without brackets.
     pub host: Host,
-    /// 80 where none is written.
+    /// 80, or 443 for https, where none is written.
     pub port: u16,
+    /// Whether it is https.
+    pub tls: bool,
 }
 
 impl Address {
     /// Reads `--server`.
     ///
     /// # Errors
-    /// Not an address, or `https://`, which this version's client does not speak.
+    /// Not an address.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let bad = || {
             Failure::usage(anyhow!("server {text:?} is not an address"))
-                .hint("expected http://HOST[:PORT], for example http://127.0.0.1:3000")
+                .hint("expected http://HOST[:PORT] or https://HOST[:PORT], for example http://127.0.0.1:3000")
         };
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => {
-                return Err(Failure::usage(anyhow!("cannot speak to {text}: this version's client is built without TLS"))
-                    .hint("reach the server over http on its own machine, or through a tunnel: ssh -L 3000:127.0.0.1:3000 HOST"));
-            }
+        let (rest, tls) = match text.split_once("://") {
+            Some(("http", rest)) => (rest, false),
+            Some(("https", rest)) => (rest, true),
             Some(_) => return Err(bad()),
-            None => text,
+            None => (text, false),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let host = Host::from_authority(authority).map_err(|_| bad())?;
         // `from_authority` has checked that what follows the name is a port.
         let port = match authority.rsplit_once(':') {
             Some((_, port)) if !authority.ends_with(']') => port.parse().map_err(|_| bad())?,
+            _ if tls => 443,
             _ => 80,
         };
-        Ok(Self { host, port })
+        Ok(Self { host, port, tls })
     }
 
     /// `HOST` or `HOST:PORT` for `host` on this server's port.
     #[must_use]
     pub(crate) fn authority_of(&self, host: &str) -> String {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+        let usual = if self.tls { 443 } else { 80 };
+        if self.port == usual { host } else { format!("{host}:{}", self.port) }
+    }
+
+    /// `http` or `https`.
+    #[must_use]
+    pub(crate) const fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
     }
 
     /// Whether it is this machine, so that nothing said to it crosses a wire. `*.localhost` is, by RFC 6761 §6.3.
@@ -81,7 +96,7 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority_of(self.host.as_str()))
+        write!(f, "{}://{}", self.scheme(), self.authority_of(self.host.as_str()))
     }
 }
 
@@ -93,16 +108,20 @@ impl Server {
     pub(crate) fn find(global: &Global) -> Result<Self, Failure> {
         let said = global.server.as_deref().map(Address::parse).transpose()?;
         let local = Local::find(global.data.as_deref());
-        let (address, token_file) = match (said, local) {
+        let (address, local) = match (said, local) {
             (Some(address), Ok(Some(local))) => {
                 let same = Address::parse(&local.url).is_ok_and(|own| own == address);
-                (address, same.then_some(local.token_file))
+                (address, same.then_some(local))
             }
             // Somebody else's server is named: an oddity of this machine's own does not matter.
             (Some(address), _) => (address, None),
-            (None, Ok(Some(local))) => (Address::parse(&local.url)?, Some(local.token_file)),
+            (None, Ok(Some(local))) => (Address::parse(&local.url)?, Some(local)),
             (None, Ok(None)) => return Err(nobody_here(global.data.as_deref())),
             (None, Err(error)) => return Err(Failure::unreachable(error)),
+        };
+        let (connect, authority, token_file) = match local {
+            Some(local) => (local.connect, local.authority, Some(local.token_file)),
+            None => (None, None, None),
         };
         let token = match (&global.token, token_file) {
             (Some(token), _) => Secret::new(token.expose().trim()),
@@ -113,7 +132,7 @@ impl Server {
                 ));
             }
         };
-        Ok(Self { address, token })
+        Ok(Self { address, token, connect, authority })
     }
 }
 
@@ -151,6 +170,9 @@ mod tests {
             ("api.localhost:80", "http://api.localhost", true),
             ("http://Apps.Example.com", "http://apps.example.com", false),
             ("http://10.0.0.1", "http://10.0.0.1", false),
+            ("https://Apps.Example.com/", "https://apps.example.com", false),
+            ("https://127.0.0.1:3000", "https://127.0.0.1:3000", true),
+            ("https://api.localhost:80", "https://api.localhost:80", true),
             ("http://notlocalhost", "http://notlocalhost", false),
         ] {
             let address = Address::parse(text).unwrap();
@@ -160,11 +182,20 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_a_usage_error() {
-        for bad in ["", "http://", "ftp://x", "http://a/b", "http://user@a", "http://a:x", "http://a?b", "https://a"] {
+        for bad in [
+            "",
+            "http://",
+            "ftp://x",
+            "http://a/b",
+            "http://user@a",
+            "http://a:x",
+            "http://a?b",
+            "https://",
+            "https://a/b",
+        ] {
             let failure = Address::parse(bad).unwrap_err();
             assert_eq!(failure.exit, crate::exit::Exit::Usage, "{bad:?}");
             assert!(failure.hint.is_some(), "{bad:?}");
         }
-        assert!(Address::parse("https://a").unwrap_err().to_string().contains("without TLS"));
     }
 }

@@ -5,11 +5,13 @@
 //! - `dockless doctor` tries what the warden needs, and ends;
 //! - everything else is the **command line**, a client of the HTTP API.
 
+mod dev_ca;
 mod doctor;
 mod listen;
 mod platform;
 mod serve;
 mod server;
+mod tls;
 
 use clap::Parser;
 use std::process::ExitCode;

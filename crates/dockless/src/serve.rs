@@ -2,6 +2,7 @@
 
 use crate::listen::{Listen, Role};
 use crate::server::{self, ServerConfig};
+use crate::tls::{self, TlsConfig};
 use anyhow::{Context as _, anyhow, bail};
 use dockless_model::entropy::base32;
 use dockless_model::{Host, OsEntropy};
@@ -27,15 +28,20 @@ pub(crate) const ABOUT: &str = "Run the platform on this machine, in the foregro
 pub(crate) const EXAMPLES: &str = "Examples:
   sudo dockless serve
   sudo dockless serve --listen 127.0.0.1:8080 --data ./data
-  sudo dockless serve --listen 0.0.0.0:80=apps --listen 127.0.0.1:3000 --domain apps.example.org";
+  sudo dockless serve --listen 0.0.0.0:80=apps --listen 127.0.0.1:3000 --domain apps.example.org
+  sudo dockless serve --tls-dev
+  sudo dockless serve --listen 0.0.0.0:443=apps+tls --listen 127.0.0.1:3000 --domain apps.example.org \\
+      --tls-cert chain.pem --tls-key key.pem";
 
 /// Flags of `dockless serve`; the data folder is the global `--data`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
-    /// Where to listen, ADDRESS[=ROLE]; may be repeated. ROLE is api, apps or both; both is the default on the loopback,
-    /// apps elsewhere
+    /// Where to listen, ADDRESS[=ROLE][+tls]; may be repeated. ROLE is api, apps or both; both is the default on the
+    /// loopback, apps elsewhere. With a certificate the listeners marked +tls speak HTTPS, or all if none is marked
     #[arg(long, value_name = "ADDR", env = "DOCKLESS_LISTEN", value_delimiter = ',', default_value = "127.0.0.1:3000")]
     listen: Vec<Listen>,
+    #[command(flatten)]
+    tls: tls::Flags,
     /// Domain of which deployments get names
     #[arg(long, value_name = "DOMAIN", env = "DOCKLESS_DOMAIN", default_value = "localhost")]
     domain: Host,
@@ -88,16 +94,26 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
     let chosen = global.data.clone().unwrap_or_else(|| DEFAULT_DATA.into());
     let data = data_folder(&chosen)?;
     let token = token(&data, owner)?;
+    let certificates = tls::prepare(&args.tls, &data, &args.domain)?;
+    if certificates.is_none() && args.listen.iter().any(|listen| listen.tls) {
+        bail!("a listener is marked +tls and there is no certificate: add --tls-cert and --tls-key, or --tls-dev");
+    }
+    let all_tls = certificates.is_some() && !args.listen.iter().any(|listen| listen.tls);
     let mut listeners: Vec<OwnedFd> = Vec::new();
     let mut bound = Vec::new();
     for listen in &args.listen {
         let listener = TcpListener::bind(listen.address).with_context(|| format!("cannot listen on {listen}"))?;
         listener.set_nonblocking(true)?;
-        bound.push(Listen { address: listener.local_addr()?, role: listen.role });
+        bound.push(Listen { address: listener.local_addr()?, role: listen.role, tls: listen.tls || all_tls });
         listeners.push(listener.into());
     }
-    let api = bound.iter().find(|listen| listen.role != Role::Apps);
-    let apps = bound.iter().find(|listen| listen.role != Role::Api);
+    let authority = certificates.as_ref().and_then(|certificates| certificates.authority.clone());
+    // For this machine's own commands: one that they can trust, so plain before a certificate of somebody else's names.
+    let for_api = || bound.iter().filter(|listen| listen.role != Role::Apps);
+    let api = for_api().find(|listen| !listen.tls || authority.is_some()).or_else(|| for_api().next());
+    // For browsers: HTTPS where there is a choice.
+    let for_apps = || bound.iter().filter(|listen| listen.role != Role::Api);
+    let apps = for_apps().find(|listen| listen.tls).or_else(|| for_apps().next());
     let (Some(api), Some(apps)) = (api, apps) else {
         bail!("no listener answers for {}: add --listen ADDRESS={0}", if api.is_none() { "api" } else { "apps" });
     };
@@ -106,7 +122,12 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
     if api_address.ip().is_unspecified() {
         api_address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
-    let url = format!("http://{api_address}");
+    let url = match (api.tls, &authority) {
+        (false, _) => format!("http://{api_address}"),
+        (true, Some(_)) => format!("https://{api_address}"),
+        // The certificate speaks for the domain; the address is told beside it.
+        (true, None) => format!("https://api.{}:{}", args.domain, api_address.port()),
+    };
     let token_file = data.join("token");
     let announcement = serde_json::json!({
         "version": 1,
@@ -115,14 +136,30 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         "pid": std::process::id(),
         "domain": args.domain.as_str(),
         "data": data,
+        "connect": api_address,
+        "authority": authority,
     });
+    if let Some(authority) = &authority {
+        let _ = writeln!(
+            std::io::stderr(),
+            "certificates are made by a development authority of this machine's own, {0}\n\
+             hint: try it with curl --cacert {0}; to trust it in general: sudo cp {0} \
+             /usr/local/share/ca-certificates/dockless.crt && sudo update-ca-certificates",
+            authority.display()
+        );
+    }
     let config = ServerConfig {
         data: run_folder(&data).join("data"),
         token: token.clone(),
         domain: args.domain.clone(),
         alias_domains: args.alias_domain.clone(),
         port: apps.address.port(),
+        https: apps.tls,
         roles: bound.iter().map(|listen| listen.role).collect(),
+        tls: certificates.as_ref().map(|certificates| TlsConfig {
+            listeners: bound.iter().map(|listen| listen.tls).collect(),
+            dev: certificates.authority.is_some().then(|| bound.iter().map(|listen| listen.address.ip()).collect()),
+        }),
         server_timing: !args.no_server_timing,
         shelf: args.shelf,
         log: args.log.clone(),
@@ -135,6 +172,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         server_args: vec![server::NAME.to_owned()],
         server_config: serde_json::to_vec(&config)?,
         listeners,
+        files: certificates.map(|certificates| certificates.files).unwrap_or_default(),
         owner,
         announcement: announcement.to_string(),
         ready_line: format!("dockless is ready on {url} (domain {}, data {})", args.domain, data.display()),

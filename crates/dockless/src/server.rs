@@ -2,11 +2,12 @@
 
 use crate::listen::Role;
 use crate::platform::{Hosts, Machine, REGION};
+use crate::tls::{self, TlsConfig};
 use anyhow::Context as _;
 use dockless_api::Api;
 use dockless_blob::BlobStore;
 use dockless_control::{Change, Control, ControlConfig, ForeignHosts, Platform, PublicUrl};
-use dockless_gateway::{ApiService, BodyError, Drain, Gateway, GatewayConfig};
+use dockless_gateway::{ApiService, BodyError, Drain, Gateway, GatewayConfig, Tls};
 use dockless_model::{Clock, Entropy, Host, OsEntropy, Secret, SystemClock};
 use dockless_node::{Node, NodeConfig, NodeEvent, NodeEvents};
 use dockless_pool::{Pool, PoolConfig};
@@ -43,8 +44,13 @@ pub(crate) struct ServerConfig {
     #[serde(default)]
     pub(crate) alias_domains: Vec<String>,
     pub(crate) port: u16,
+    /// Whether browsers find deployments by https.
+    #[serde(default)]
+    pub(crate) https: bool,
     /// One for each listener, in their order.
     pub(crate) roles: Vec<Role>,
+    #[serde(default)]
+    pub(crate) tls: Option<TlsConfig>,
     pub(crate) server_timing: bool,
     pub(crate) shelf: usize,
     pub(crate) log: String,
@@ -115,7 +121,7 @@ async fn run(
         Node::connect(channel, blobs.clone(), node_config, ending.clone()).await.context("cannot reach the warden")?;
     let pool = Pool::new(node.clone(), PoolConfig::default(), ending.clone());
     let machine: Arc<dyn Platform> = Arc::new(Machine { node: node.clone(), pool: pool.clone(), blobs: blobs.clone() });
-    let public = PublicUrl { https: false, port: config.port };
+    let public = PublicUrl { https: config.https, port: config.port };
     let mut control_config = ControlConfig::new(config.domain.clone(), public);
     control_config.region = REGION.to_owned();
     control_config.foreign_hosts = ForeignHosts {
@@ -160,6 +166,17 @@ async fn run(
         ending.cancel();
         return Ok(());
     }
+    let tls = match &config.tls {
+        Some(tls) => Some(
+            tls::load(tls, &config.domain, &server.node, ending.clone()).await.context("cannot use the certificate")?,
+        ),
+        None => None,
+    };
+    let speaks_tls = config.tls.map(|tls| tls.listeners).unwrap_or_default();
+    let listeners = listeners.into_iter().enumerate().map(|(n, (listener, role))| {
+        let tls = tls.clone().filter(|_| speaks_tls.get(n).copied().unwrap_or_default());
+        (listener, role, tls)
+    });
     server.accept(listeners);
     server.node.serving().await.context("the warden does not want this server")?;
     server.live(&mut events, hand_over, Duration::from_millis(config.grace_ms)).await;
@@ -179,8 +196,8 @@ fn api_service(control: Control) -> ApiService {
 }
 
 impl Server {
-    fn accept(&self, listeners: Vec<(TcpListener, Role)>) {
-        for (listener, role) in listeners {
+    fn accept(&self, listeners: impl Iterator<Item = (TcpListener, Role, Option<Tls>)>) {
+        for (listener, role, tls) in listeners {
             let role = match role {
                 Role::Api => dockless_gateway::Role::Api,
                 Role::Apps => dockless_gateway::Role::Apps,
@@ -188,7 +205,7 @@ impl Server {
             };
             let (gateway, closing) = (self.gateway.clone(), self.closing.clone());
             self.listeners.spawn(async move {
-                if let Err(error) = gateway.serve(listener, role, None, closing).await {
+                if let Err(error) = gateway.serve(listener, role, tls, closing).await {
                     tracing::error!(%error, "a listener cannot be served");
                 }
             });

@@ -1,11 +1,13 @@
 //! Requests of a connection, to the gateway and back.
 
 use crate::{
+    ERROR_HEADER,
     activity::Busy,
     body::{Body, Tracked},
     connection::Link,
     streams::Stream,
 };
+use dockless_model::Code;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::{body::Incoming, service::Service};
 use std::{convert::Infallible, pin::Pin, sync::Arc};
@@ -37,10 +39,17 @@ async fn answer(link: Arc<Link>, busy: Busy, mut request: Request<Incoming>) -> 
         join_cookies(&mut request);
     }
     let mut response = link.inner.answer(request, link.peer, link.role).await;
-    if !multiplexed && link.activity.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    // Behind a request that could be read in two ways nothing is read as a request.
+    let closes = link.activity.is_draining() || is_ambiguous(&response);
+    if !multiplexed && closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Tracked::new(body, busy, Stream::current())))
+}
+
+/// Whether it was refused by us as malformed: no such field comes from a deployment.
+fn is_ambiguous(response: &Response<Body>) -> bool {
+    response.headers().get(ERROR_HEADER).is_some_and(|code| code == Code::BadRequest.as_str())
 }
 
 /// Clients of HTTP/2 may send each cookie in a field of its own; everybody else expects one, RFC 9113 §8.2.3.

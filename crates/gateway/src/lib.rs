@@ -38,7 +38,7 @@ pub use dockless_pool::BodyError;
 pub use gateway::{ApiBody, ApiService, Gateway, Peer};
 pub use hosts::HostTable;
 pub use listen::Drained;
-pub use tls::{Tls, TlsError};
+pub use tls::{Issued, Issuer, Tls, TlsError};
 
 /// A boxed future, as in `futures`.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

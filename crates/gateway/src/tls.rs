@@ -2,8 +2,10 @@
 
 use crate::gateway::Inner;
 use std::{
+    collections::HashMap,
     io,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 use tokio::{
     io::AsyncWriteExt as _,
@@ -24,6 +26,9 @@ use tokio_rustls::{
 
 /// First byte of a TLS record that begins a handshake, RFC 8446 §5.1.
 const HANDSHAKE: u8 = 22;
+/// How long a certificate that was made for a name is used, and how many are kept.
+const ISSUED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+const MOST_ISSUED: usize = 1_000;
 /// For those who come without TLS: better than a closed connection.
 const WRONG_PROTOCOL: &str = "This port speaks HTTPS: ask with https://\n\nBAD_REQUEST\n";
 
@@ -46,19 +51,71 @@ pub enum TlsError {
 
 /// TLS for a listener; clones share the certificate.
 ///
-/// The server's name is not looked at: whoever connects gets the one certificate, and the host of each request decides.
+/// Which host a request is for is said by the request, not by the name in the handshake: that chooses a certificate only
+/// where certificates are made for each name.
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ServerConfig>,
     current: Arc<Current>,
 }
 
-#[derive(Debug)]
-struct Current(RwLock<Arc<CertifiedKey>>);
+struct Current {
+    certificate: RwLock<Arc<CertifiedKey>>,
+    /// Makes certificates for names as they are asked for.
+    issuer: Option<Arc<dyn Issuer>>,
+    /// What it has made, and when.
+    made: Mutex<HashMap<String, (Arc<CertifiedKey>, Instant)>>,
+}
+
+/// Somebody who makes certificates for names.
+pub trait Issuer: Send + Sync + 'static {
+    /// A certificate for this name, or for clients that give none; `None` for a name that is not ours. Called once in a
+    /// while for each name; takes less than a millisecond.
+    fn issue(&self, name: Option<&str>) -> Option<Issued>;
+}
+
+/// A certificate and its key, both PEM.
+pub struct Issued {
+    /// With the chain.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl Current {
+    fn certificate(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.certificate.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn issued(&self, issuer: &dyn Issuer, name: &str) -> Option<Arc<CertifiedKey>> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((found, since)) = made.get(name)
+            && since.elapsed() < ISSUED_FOR
+        {
+            return Some(Arc::clone(found));
+        }
+        let issued = issuer.issue(Some(name))?;
+        let fresh = Arc::new(pair(issued.certificate.as_bytes(), issued.key.as_bytes()).ok()?);
+        if made.len() >= MOST_ISSUED {
+            made.clear();
+        }
+        made.insert(name.to_owned(), (Arc::clone(&fresh), Instant::now()));
+        Some(fresh)
+    }
+}
 
 impl ResolvesServerCert for Current {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let issued =
+            self.issuer.as_deref().zip(hello.server_name()).and_then(|(issuer, name)| self.issued(issuer, name));
+        // Whoever asks for a name that is not ours sees whose certificate this is.
+        issued.or_else(|| Some(self.certificate()))
+    }
+}
+
+impl std::fmt::Debug for Current {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Current").finish_non_exhaustive()
     }
 }
 
@@ -68,7 +125,21 @@ impl Tls {
     /// # Errors
     /// [`TlsError`].
     pub fn new(certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let current = Arc::new(Current(RwLock::new(Arc::new(pair(certificate, key)?))));
+        Self::with(pair(certificate, key)?, None)
+    }
+
+    /// With certificates that somebody makes for each name.
+    ///
+    /// # Errors
+    /// [`TlsError`] of the first certificate, that for clients without a name.
+    pub fn issued(issuer: Arc<dyn Issuer>) -> Result<Self, TlsError> {
+        let first = issuer.issue(None).ok_or(TlsError::Certificate(None))?;
+        Self::with(pair(first.certificate.as_bytes(), first.key.as_bytes())?, Some(issuer))
+    }
+
+    fn with(certificate: CertifiedKey, issuer: Option<Arc<dyn Issuer>>) -> Result<Self, TlsError> {
+        let certificate = RwLock::new(Arc::new(certificate));
+        let current = Arc::new(Current { certificate, issuer, made: Mutex::default() });
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Setup)?
@@ -86,7 +157,7 @@ impl Tls {
     /// [`TlsError`]; then the old one stays.
     pub fn replace(&self, certificate: &[u8], key: &[u8]) -> Result<(), TlsError> {
         let fresh = Arc::new(pair(certificate, key)?);
-        *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        *self.current.certificate.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
 

@@ -250,6 +250,14 @@ impl Node {
         self.tools.warden.order(Verb::Serving).await
     }
 
+    /// Opens the files that the warden was told of at its start, anew.
+    ///
+    /// # Errors
+    /// One cannot be opened, or the warden is gone.
+    pub async fn open_files(&self) -> Result<Vec<OwnedFd>, CallError> {
+        Ok(self.tools.warden.call(Verb::OpenFiles, &[]).await?.1)
+    }
+
     /// Has the warden start a new server from the configured binary; ends when that one serves.
     ///
     /// # Errors

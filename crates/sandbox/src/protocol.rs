@@ -152,6 +152,9 @@ pub enum Verb {
         /// Highest [`Event::seq`] dealt with.
         seq: u64,
     },
+    /// Open anew the files that the warden was told of at its start: certificates, which only root may read. → [`Answer::Done`]
+    /// with one descriptor for each, in their order.
+    OpenFiles,
     /// Start a new server from the configured binary and hand over to it. → [`Answer::Done`] once it serves.
     Upgrade,
 }

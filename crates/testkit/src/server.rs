@@ -91,7 +91,8 @@ impl Server {
         let announced = std::fs::read(run_folder(&data).join("server.json")).expect("a ready server has a server.json");
         let announced: serde_json::Value = serde_json::from_slice(&announced).expect("server.json is JSON");
         let url = announced["url"].as_str().expect("server.json has a url");
-        let address = url.trim_start_matches("http://").parse().expect("the url has an address");
+        let address =
+            url.trim_start_matches("http://").trim_start_matches("https://").parse().expect("the url has an address");
         let token = std::fs::read_to_string(data.join("token")).expect("a ready server has a token file");
         Self { options, scratch, data, running, address, token: token.trim().to_owned(), commands: AtomicU32::new(0) }
     }

@@ -20,6 +20,8 @@ pub struct WardenConfig {
     pub server_config: Vec<u8>,
     /// Public listeners, inherited by every server.
     pub listeners: Vec<OwnedFd>,
+    /// Files that servers may have opened, at most [`dockless_sandbox::protocol::MAX_FDS`]; absolute.
+    pub files: Vec<PathBuf>,
     /// Who started this: token and `server.json` belong to them.
     pub owner: (u32, u32),
     /// Contents of `server.json`, published once a server answers.

@@ -12,6 +12,7 @@ use std::{
     env,
     fs::File,
     io::{self, Read as _},
+    net::SocketAddr,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
@@ -29,13 +30,19 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Local {
     version: u32,
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, or https
     pub url: String,
     /// File with the token of the platform's owner.
     pub token_file: PathBuf,
     /// The warden.
     #[serde(default)]
     pub pid: Option<u32>,
+    /// Where the URL's host is found, whatever names resolve to.
+    #[serde(default)]
+    pub connect: Option<SocketAddr>,
+    /// Certificate of the server's own development authority.
+    #[serde(default)]
+    pub authority: Option<PathBuf>,
 }
 
 /// Why a `server.json` that is there is not used.

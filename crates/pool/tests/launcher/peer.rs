@@ -215,7 +215,7 @@ impl Peer {
             Verb::PrepareService { .. } | Verb::Dial { .. } | Verb::Throttle { .. } => {
                 Err(Refusal::Unsupported("this peer has functions alone".into()))
             }
-            Verb::Serving | Verb::Forget { .. } | Verb::Acknowledge { .. } | Verb::Upgrade => done,
+            Verb::Serving | Verb::Forget { .. } | Verb::Acknowledge { .. } | Verb::OpenFiles | Verb::Upgrade => done,
         }
     }
 
