@@ -6,6 +6,7 @@ use crate::{
     body::{Body, Tracked},
     connection::Link,
     streams::Stream,
+    tunnel::Passage,
 };
 use dockless_model::Code;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
@@ -43,6 +44,9 @@ async fn answer(link: Arc<Link>, busy: Busy, mut request: Request<Incoming>) -> 
     let closes = link.activity.is_draining() || is_ambiguous(&response);
     if !multiplexed && closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(passage) = response.extensions_mut().remove::<Passage>() {
+        link.carry(passage);
     }
     Ok(response.map(|body| Tracked::new(body, busy, Stream::current())))
 }

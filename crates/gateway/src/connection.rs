@@ -15,6 +15,7 @@ use crate::{
     socket::{Protocol, Socket, Watched},
     streams::Streams,
     tls::Tls,
+    tunnel::Passage,
 };
 use bytes::Bytes;
 use hyper::server::conn::{http1, http2};
@@ -23,7 +24,7 @@ use std::{
     future::poll_fn,
     io,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -52,6 +53,16 @@ pub(crate) struct Link {
     pub(crate) peer: Peer,
     pub(crate) role: Role,
     pub(crate) scheme: Scheme,
+    /// What the connection becomes once its last answer, a 101, is written.
+    tunnel: OnceLock<Passage>,
+}
+
+impl Link {
+    /// The answer that is about to be written opens a tunnel.
+    pub(crate) fn carry(&self, passage: Passage) {
+        // There is no second one: no request follows a 101.
+        let _: Result<(), Passage> = self.tunnel.set(passage);
+    }
 }
 
 /// How connections of a listener are told of its end.
@@ -88,7 +99,7 @@ pub(crate) async fn run(
         idle: inner.config.idle_timeout,
         stall: inner.config.stall_timeout,
     };
-    let link = Arc::new(Link { inner, activity, peer, role, scheme });
+    let link = Arc::new(Link { inner, activity, peer, role, scheme, tunnel: OnceLock::new() });
     let mut opening = Opening(Box::pin(open(Arc::clone(&link), stream, tls)));
     let (socket, protocol, begin) = match drive(&mut opening, &link, &allowance, &ending).await {
         Ok(Ok(opened)) => opened,
@@ -142,6 +153,14 @@ async fn serve_http1(link: &Arc<Link>, socket: Socket, begin: Bytes, allowance: 
         .serve_connection(io, Answers(Arc::clone(link)))
         .with_upgrades();
     let end = drive(&mut connection, link, allowance, ending).await;
+    if matches!(end, Ok(Ok(())))
+        && let Some(tunnel) = link.tunnel.get().and_then(Passage::take)
+    {
+        // As long as it lives it is a connection like others: counted, and cut when the listener's time is up.
+        let cut = ending.cut.run_until_cancelled(tunnel.run()).await.is_none();
+        tracing::trace!(peer = %link.peer.0, cut, "tunnel ended");
+        return cut;
+    }
 
     let busy = link.activity.is_busy();
     tracing::trace!(peer = %link.peer.0, ?end, "connection ended");

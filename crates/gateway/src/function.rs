@@ -16,12 +16,13 @@ use crate::{
     headers::{set, set_forwarding, strip_hop_by_hop, strip_prefixed},
     request::Failure,
     timing,
+    tunnel::{Passage, Wish},
     upload::{Overflow, Upload},
 };
 use bytes::Bytes;
 use dockless_model::{Code, RequestId};
 use dockless_pool::{BodyError, InvocationBody, Replay, RequestBody, Spec, Timings};
-use http::{HeaderMap, Method, Request, Response, Uri, header, request::Parts, uri::PathAndQuery};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -43,16 +44,26 @@ pub(crate) struct Call<'a> {
 impl Inner {
     /// Answers from an instance. The body stays unread until an instance takes it; dropping the future
     /// or the answer tells the pool that the client is gone.
-    pub(crate) async fn call(&self, call: Call<'_>, head: Parts, body: Incoming) -> Result<Response<Body>, Failure> {
+    pub(crate) async fn call(
+        &self,
+        call: Call<'_>,
+        mut head: Parts,
+        body: Incoming,
+    ) -> Result<Response<Body>, Failure> {
         refuse_early(&call, &head, &body)?;
+        // Functions speak HTTP alone.
+        let mut wish = Wish::of(&mut head).filter(|_| call.spec.service().is_some());
         let method = head.method.clone();
-        let (mut request, again, overflow) = self.forward(&call, head, body)?;
+        let (mut request, again, overflow) = self.forward(&call, head, body, wish.as_ref())?;
         let mut replays_left = 1_u8;
         loop {
             let lease =
                 self.pool.acquire(call.spec).await.map_err(|refusal| Failure::new(refusal.code, refusal.detail))?;
             let (timings, instance, sent) = (lease.timings(), lease.instance().clone(), Instant::now());
             let failure = match lease.send(request).await {
+                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    return switch(response, wish.take());
+                }
                 Ok(response) => return Ok(self.back(call.spec, response, &timings, sent)),
                 Err(failure) => failure,
             };
@@ -81,6 +92,7 @@ impl Inner {
         call: &Call<'_>,
         head: Parts,
         body: Incoming,
+        wish: Option<&Wish>,
     ) -> Result<(Request<RequestBody>, Option<Again>, Overflow), Failure> {
         let uri = target(head.uri.path(), call.query.as_deref())?;
         let mut headers = head.headers;
@@ -91,6 +103,9 @@ impl Inner {
         headers.insert(header::HOST, call.authority.text.clone());
         set_forwarding(&mut headers, call.peer, call.authority, self.config.trust_forwarded);
         set(&mut headers, ID_HEADER, call.id.as_str());
+        if let Some(wish) = wish {
+            wish.say(&mut headers);
+        }
 
         let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
         let again = (safe && body.is_end_stream()).then(|| Again { uri: uri.clone(), headers: headers.clone() });
@@ -141,6 +156,20 @@ impl Again {
         request.extensions_mut().insert(id.clone());
         request
     }
+}
+
+/// The service switches protocols: the answer opens a tunnel.
+fn switch(mut response: Response<InvocationBody>, wish: Option<Wish>) -> Result<Response<Body>, Failure> {
+    let Some(wish) = wish else {
+        return Err(Failure::new(Code::FunctionFailed, "the service switched protocols unasked"));
+    };
+    let service = hyper::upgrade::on(&mut response);
+    let (mut head, lease) = response.into_parts();
+    // `Connection` and `Upgrade` are part of this answer, RFC 9110 §15.2.2.
+    strip_prefixed(&mut head.headers, OWN_PREFIX);
+    head.extensions.clear();
+    head.extensions.insert(Passage::new(wish.granted(service, lease)));
+    Ok(Response::from_parts(head, Body::empty()))
 }
 
 /// What needs no instance to be refused.

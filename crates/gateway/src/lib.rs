@@ -29,6 +29,7 @@ mod socket;
 mod streams;
 mod timing;
 mod tls;
+mod tunnel;
 mod upload;
 
 pub use authority::Role;
