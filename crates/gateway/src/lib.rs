@@ -16,6 +16,7 @@ mod connection;
 mod deployment;
 mod file_body;
 mod files;
+mod frames;
 mod function;
 mod gateway;
 mod headers;
