@@ -1,7 +1,7 @@
 //! The command line: what is shared by all commands, the commands themselves, and the one that need not be typed.
 
 use crate::commands::{
-    account, alias, completions, deploy, logs, ls, man, promote, ps, rm, rollback, sleep, status, token, upgrade,
+    account, alias, completions, deploy, logs, ls, man, probe, promote, ps, rm, rollback, sleep, status, token, upgrade,
 };
 use clap::Parser;
 use dockless_model::Secret;
@@ -86,6 +86,11 @@ pub enum Command {
     /// The new server takes over listeners and instances; the old one finishes what it has accepted. Returns once the new
     /// one answers.
     Upgrade(upgrade::Args),
+    /// Send constant load to a URL and account for every request
+    ///
+    /// Requests leave on time whether or not earlier ones were answered. Exits with 1 if one was lost: without a complete
+    /// answer, or with an error of the platform's own. Refusals (429, 503) are counted apart.
+    Probe(probe::Args),
     /// Make, list and revoke tokens of this account
     Token(token::Args),
     /// Make, list and remove accounts, as the owner of the platform

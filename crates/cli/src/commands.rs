@@ -7,6 +7,7 @@ pub mod deploy;
 pub mod logs;
 pub mod ls;
 pub mod man;
+pub mod probe;
 pub mod promote;
 pub mod ps;
 pub mod rm;

@@ -15,6 +15,7 @@ mod context;
 mod exit;
 mod links;
 mod printer;
+mod probe;
 mod run;
 mod server;
 mod source;

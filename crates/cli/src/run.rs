@@ -3,7 +3,8 @@
 use crate::{
     args::{self, Command, Global},
     commands::{
-        account, alias, completions, deploy, logs, ls, man, promote, ps, rm, rollback, sleep, status, token, upgrade,
+        account, alias, completions, deploy, logs, ls, man, probe, promote, ps, rm, rollback, sleep, status, token,
+        upgrade,
     },
     context::Context,
     exit::{Exit, Failure, Outcome},
@@ -69,6 +70,7 @@ async fn dispatch(command: &Command, ctx: &Context) -> Outcome {
         Command::Logs(args) => logs::run(args, ctx).await,
         Command::Rm(args) => rm::run(args, ctx).await,
         Command::Alias(args) => alias::run(args, ctx).await,
+        Command::Probe(args) => probe::run(args, ctx).await,
         Command::Promote(args) => promote::run(args, ctx).await,
         Command::Rollback(args) => rollback::run(args, ctx).await,
         Command::Token(args) => token::run(args, ctx).await,
