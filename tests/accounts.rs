@@ -35,6 +35,14 @@ const TABLE: &[(&str, &[&str], Stranger)] = &[
     ("promote", &["URL"], Stranger::Missing),
     ("rollback", &["second"], Stranger::Missing),
     ("rollback", &["URL"], Stranger::Missing),
+    ("env set", &["second", "A=b"], Stranger::OwnThings),
+    ("env ls", &["second"], Stranger::OwnThings),
+    ("env ls", &["app"], Stranger::OwnThings),
+    ("env rm", &["second", "VARIABLE"], Stranger::Missing),
+    ("secrets add", &["new", "value"], Stranger::OwnThings),
+    ("secrets ls", &[], Stranger::OwnThings),
+    ("secrets rename", &["api-key", "mine"], Stranger::Missing),
+    ("secrets rm", &["api-key", "--yes"], Stranger::Missing),
     ("sleep", &["URL"], Stranger::Missing),
     ("upgrade", &[], Stranger::Forbidden),
     ("token add", &["new"], Stranger::OwnThings),
@@ -82,6 +90,8 @@ fn no_command_shows_or_changes_what_is_another_accounts() {
     let second = server.deploy_folder(site.path(), "second");
     let _ = server.cli(&["alias", "set", &mine.url, "shop"]).ok();
     let _ = server.cli(&["token", "add", "laptop"]).ok();
+    let _ = server.cli(&["secrets", "add", "api-key", "hush"]).ok();
+    let _ = server.cli(&["env", "set", "second", "VARIABLE=@api-key"]).ok();
     let _ = mine.get("/api/a").expect(200);
     let made = server.cli(&["account", "add", "anna"]).ok();
     let token = made.stdout.trim().to_owned();
@@ -112,12 +122,14 @@ fn no_command_shows_or_changes_what_is_another_accounts() {
             Stranger::OwnThings | Stranger::Local => assert_eq!(finished.code, Some(0), "{name}"),
         }
         if *expected != Stranger::Missing {
-            for secret in [mine.id.as_str(), mine.host.as_str(), second.id.as_str(), "shop.localhost", "laptop"] {
+            for secret in [mine.id.as_str(), mine.host.as_str(), second.id.as_str(), "shop.localhost", "laptop", "VARIABLE", "hush"] {
                 assert!(!all.contains(secret), "{name} tells {secret}");
             }
         }
     }
     assert_eq!(server.cli(&["ls", "--json"]).ok().stdout, before, "nothing of the owner's has changed");
+    let variables = server.cli(&["env", "ls", "second"]).ok().stdout;
+    assert!(variables.starts_with("VARIABLE\t@api-key\t"), "{variables}");
     assert_eq!(mine.get("/").expect(200).text(), "mine");
     let shop = server.cli(&["alias", "ls"]).ok().stdout;
     assert!(shop.contains(&format!("shop.localhost\t{}", mine.host)), "{shop}");

@@ -132,7 +132,7 @@ fn of_control(error: Error) -> (StatusCode, ErrorDetail) {
             StatusCode::INSUFFICIENT_STORAGE,
             detail("insufficient_storage", "The server has too little disk space left: remove deployments.".to_owned()),
         ),
-        internal @ (Error::Store(_) | Error::Blob(_) | Error::Platform(_) | Error::Damaged(_)) => {
+        internal @ (Error::KeyMissing | Error::Store(_) | Error::Blob(_) | Error::Platform(_) | Error::Damaged(_)) => {
             tracing::error!(error = chain(&internal), "request failed on our side");
             let message = "Something went wrong on our side; the server's log says why.".to_owned();
             (StatusCode::INTERNAL_SERVER_ERROR, detail("internal_error", message))

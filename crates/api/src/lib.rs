@@ -29,6 +29,7 @@ mod projects;
 mod read;
 mod remove;
 mod router;
+mod secrets;
 mod service;
 mod user;
 

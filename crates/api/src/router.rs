@@ -2,7 +2,7 @@
 
 use crate::{
     accounts, aliases, auth, create, deployments, error::ApiError, events, files, instances, logs, platform, projects,
-    remove, user,
+    remove, secrets, user,
 };
 use axum::{
     Router,
@@ -31,6 +31,10 @@ impl Route {
         Self { name: (Method::POST, path), endpoint: on(MethodFilter::POST, handler) }
     }
 
+    pub(crate) fn patch<H: Handler<T, Control>, T: 'static>(path: &'static str, handler: H) -> Self {
+        Self { name: (Method::PATCH, path), endpoint: on(MethodFilter::PATCH, handler) }
+    }
+
     pub(crate) fn delete<H: Handler<T, Control>, T: 'static>(path: &'static str, handler: H) -> Self {
         Self { name: (Method::DELETE, path), endpoint: on(MethodFilter::DELETE, handler) }
     }
@@ -47,6 +51,7 @@ fn all() -> impl Iterator<Item = Route> {
         aliases::routes(),
         projects::routes(),
         accounts::routes(),
+        secrets::routes(),
         instances::routes(),
         logs::routes(),
         platform::routes(),

@@ -46,6 +46,13 @@ const TABLE: &[(&str, &str, Stranger)] = &[
     ("POST", "/projects/{x}/promote/{y}", Stranger::NotFound),
     ("POST", "/projects/{x}/rollback", Stranger::NotFound),
     ("POST", "/projects/{x}/rollback/{y}", Stranger::NotFound),
+    ("GET", "/secrets", Stranger::OwnThings),
+    ("POST", "/secrets", Stranger::BadRequest),
+    ("PATCH", "/secrets/{x}", Stranger::NotFound),
+    ("DELETE", "/secrets/{x}", Stranger::NotFound),
+    ("GET", "/projects/{x}/env", Stranger::NotFound),
+    ("POST", "/projects/{x}/env", Stranger::NotFound),
+    ("DELETE", "/projects/{x}/env/{y}", Stranger::NotFound),
     ("GET", "/accounts", Stranger::Forbidden),
     ("POST", "/accounts", Stranger::Forbidden),
     ("DELETE", "/accounts/{x}", Stranger::Forbidden),
@@ -64,6 +71,8 @@ const TABLE: &[(&str, &str, Stranger)] = &[
 fn body_of(method: &str, path: &str) -> &'static str {
     match (method, path) {
         ("POST", "/deployments/{x}/aliases") => r#"{"alias":"mine"}"#,
+        ("PATCH", "/secrets/{x}") => r#"{"name":"mine"}"#,
+        ("POST", "/projects/{x}/env") => r#"{"key":"A","value":"b","target":["preview"]}"#,
         _ => "",
     }
 }
@@ -109,6 +118,10 @@ async fn no_route_answers_without_a_token_or_to_an_unknown_one() {
 async fn a_stranger_gets_what_the_table_says() {
     let http = Http::start().await;
     let deployment = http.deploy("site").await;
+    let (status, _) = http.post("/secrets", r#"{"name":"site","value":"hush"}"#).await;
+    assert_eq!(status, StatusCode::OK);
+    let variable = r#"{"key":"site","value":"@site","target":["production","preview"]}"#;
+    assert_eq!(http.post("/projects/site/env", variable).await.0, StatusCode::OK);
     let (_, token) = http.server.account("stranger").await;
     let names = [deployment["id"].as_str().unwrap(), deployment["url"].as_str().unwrap(), "site.localhost", "site"];
     for (method, path, expected) in TABLE {
@@ -145,6 +158,8 @@ async fn a_stranger_gets_what_the_table_says() {
     let (status, now) = http.get(&format!("/deployments/{}", names[0])).await;
     assert_eq!((status, &now["alias"]), (StatusCode::OK, &serde_json::json!(["site.localhost"])));
     assert_eq!(http.get("/projects/site").await.0, StatusCode::OK);
+    assert_eq!(http.get("/projects/site/env").await.1["envs"][0]["value"], "@site");
+    assert_eq!(http.get("/secrets").await.1["secrets"][0]["name"], "site");
     assert_eq!(http.get("/user/tokens").await.1["tokens"].as_array().unwrap().len(), 1);
 }
 

@@ -1,7 +1,8 @@
 //! The command line: what is shared by all commands, the commands themselves, and the one that need not be typed.
 
 use crate::commands::{
-    account, alias, completions, deploy, logs, ls, man, probe, promote, ps, rm, rollback, sleep, status, token, upgrade,
+    account, alias, completions, deploy, env, logs, ls, man, probe, promote, ps, rm, rollback, secrets, sleep, status,
+    token, upgrade,
 };
 use clap::Parser;
 use dockless_model::Secret;
@@ -77,6 +78,15 @@ pub enum Command {
     /// Given a project: at the newest ready one created before the one it leads to. Given the URL of a deployment: at that
     /// one. It stays there until the next deployment is created.
     Rollback(rollback::Args),
+    /// Set, list and remove variables of a project: what its deployments get when they are created
+    ///
+    /// Functions and builds get them. What `deploy --env` says goes before them. Values are encrypted at rest and never
+    /// shown.
+    Env(env::Args),
+    /// Add, list, rename and remove secrets: values to which variables refer by @name
+    ///
+    /// Values are encrypted at rest and never shown.
+    Secrets(secrets::Args),
     /// Retire a deployment's instances now
     ///
     /// Idle ones at once, busy ones after their request. The next request starts a new one.

@@ -21,6 +21,7 @@ mod server;
 mod source;
 mod table;
 mod terminal;
+mod variables;
 
 pub use args::{Command, Global, parse};
 pub use client::Name;

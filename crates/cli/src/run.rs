@@ -3,8 +3,8 @@
 use crate::{
     args::{self, Command, Global},
     commands::{
-        account, alias, completions, deploy, logs, ls, man, probe, promote, ps, rm, rollback, sleep, status, token,
-        upgrade,
+        account, alias, completions, deploy, env, logs, ls, man, probe, promote, ps, rm, rollback, secrets, sleep,
+        status, token, upgrade,
     },
     context::Context,
     exit::{Exit, Failure, Outcome},
@@ -73,6 +73,8 @@ async fn dispatch(command: &Command, ctx: &Context) -> Outcome {
         Command::Probe(args) => probe::run(args, ctx).await,
         Command::Promote(args) => promote::run(args, ctx).await,
         Command::Rollback(args) => rollback::run(args, ctx).await,
+        Command::Env(args) => env::run(args, ctx).await,
+        Command::Secrets(args) => secrets::run(args, ctx).await,
         Command::Token(args) => token::run(args, ctx).await,
         Command::Account(args) => account::run(args, ctx).await,
         Command::Sleep(args) => sleep::run(args, ctx).await,

@@ -1,5 +1,6 @@
 //! What control must be told.
 
+use crate::SecretKeys;
 use dockless_model::Host;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ pub struct ControlConfig {
     pub public: PublicUrl,
     /// Hosts outside the domain that aliases may have.
     pub foreign_hosts: ForeignHosts,
+    /// What values are sealed with.
+    pub keys: SecretKeys,
     /// Region label of this node.
     pub region: String,
     /// Name of this node in the database.
@@ -45,13 +48,14 @@ pub struct ControlConfig {
 }
 
 impl ControlConfig {
-    /// Usual settings for a domain.
+    /// Usual settings for a domain and the keys of a platform.
     #[must_use]
-    pub fn new(domain: Host, public: PublicUrl) -> Self {
+    pub fn new(domain: Host, public: PublicUrl, keys: SecretKeys) -> Self {
         Self {
             domain,
             public,
             foreign_hosts: ForeignHosts::default(),
+            keys,
             region: "dev1".to_owned(),
             node: "node1".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

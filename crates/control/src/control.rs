@@ -44,7 +44,7 @@ impl Control {
     /// Puts the parts together. Nothing happens on its own until [`Self::run`].
     ///
     /// # Errors
-    /// The database fails.
+    /// The database fails; [`Error::KeyMissing`].
     pub async fn open(
         db: Db,
         blobs: BlobStore,
@@ -69,7 +69,9 @@ impl Control {
             removed: Notify::new(),
             closing: CancellationToken::new(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let control = Self { inner: Arc::new(inner) };
+        control.seal_all().await?;
+        Ok(control)
     }
 
     /// Works until told to stop: builds, follows changes, recovers lost builds, cleans up. Then it takes no new build,

@@ -4,12 +4,15 @@ mod body;
 mod fields;
 mod source;
 
-use crate::{Caller, Control, Error};
+use crate::{
+    Caller, Control, Error,
+    variable::{Environment, MAX_ENV_BYTES},
+};
 use body::{Body, Content};
 use dockless_model::{
     BuildId, DeploymentId, Digest, ProjectId, ProjectName, SourcePath, Timestamp, WireDigest, output::BundleFile,
 };
-use dockless_store::{Created, FileRow, NewDeployment, StoreError};
+use dockless_store::{Created, FileRow, NewDeployment, SealedColumn, StoreError};
 use sha2::Digest as _;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,14 +49,19 @@ impl Control {
             return Err(Error::field(format!("env.{reserved}"), "is set by the platform: choose another name"));
         }
         let name = self.project_name(caller, &body).await?;
+        let (env, build_env) = self.environments(caller, &name, &body).await?;
         self.must_have_space().await?;
         let source = self.source(caller, body.files).await?;
         let listing = serde_json::to_vec(&source).map_err(|_| Error::Damaged("a source's listing"))?;
         let listing = self.blobs().put(&listing).await?.digest;
         let now = self.now();
         let force = options.force_new || body.force_new;
+        let id = DeploymentId::random(self.entropy());
         let new = NewDeployment {
-            id: DeploymentId::random(self.entropy()),
+            env: self.seal_env(SealedColumn::Environment, id.as_str(), &env.values),
+            build_env: (!build_env.values.is_empty())
+                .then(|| self.seal_env(SealedColumn::BuildEnvironment, id.as_str(), &build_env.values)),
+            id,
             account: caller.id().clone(),
             new_project: ProjectId::random(self.entropy()),
             build: BuildId::random(self.entropy()),
@@ -62,8 +70,7 @@ impl Control {
             name,
             target: body.target,
             meta: body.meta,
-            env: body.env,
-            request: Digest::from_bytes(sha2::Sha256::digest(json).into()),
+            request: request(json, [&env, &build_env]),
             same_since: (!force).then(|| Timestamp(now.0 - millis(self.config().same_request))),
             wants_alias: body.wants_alias,
             source: listing,
@@ -73,6 +80,27 @@ impl Control {
         self.advance().await?;
         self.queued().notify_one();
         self.deployment(caller, id.as_str()).await
+    }
+
+    /// What functions and build get: the project's variables, and above them what the request says.
+    async fn environments(
+        &self,
+        caller: &Caller,
+        project: &ProjectName,
+        body: &Body,
+    ) -> Result<(Environment, Environment), Error> {
+        let target = body.target.as_deref().unwrap_or("preview");
+        let mut env = self.project_environment(caller, project, target).await?;
+        let mut build_env = env.clone();
+        env.extend(self.grant(caller, &body.env, "env").await?);
+        build_env.extend(self.grant(caller, &body.build_env, "build.env").await?);
+        for (field, env) in [("env", &env), ("build.env", &build_env)] {
+            if env.bytes() > MAX_ENV_BYTES {
+                let message = format!("more than {MAX_ENV_BYTES} bytes in all, the project's variables included");
+                return Err(Error::field(field, message));
+            }
+        }
+        Ok((env, build_env))
     }
 
     async fn insert(&self, mut new: NewDeployment, now: Timestamp) -> Result<DeploymentId, Error> {
@@ -141,6 +169,17 @@ impl Control {
         }
         Ok(source)
     }
+}
+
+/// What makes two creations the same: the request, and what gave the variables that it does not say itself. Their values
+/// are not in it: from a digest, short ones could be guessed.
+fn request(json: &[u8], envs: [&Environment; 2]) -> Digest {
+    let mut hash = sha2::Sha256::new_with_prefix(json);
+    for giver in envs.iter().flat_map(|env| &env.givers) {
+        hash.update(b"\n");
+        hash.update(giver);
+    }
+    Digest::from_bytes(hash.finalize().into())
 }
 
 fn millis(duration: std::time::Duration) -> i64 {

@@ -42,6 +42,9 @@ pub enum Error {
     /// The disk is (nearly) full.
     #[error("the server has no disk space left")]
     NoSpace,
+    /// A value is sealed with a key that is not among the platform's.
+    #[error("a stored value is sealed with a key that is not in the file of keys")]
+    KeyMissing,
     /// The database failed.
     #[error("store")]
     Store(#[source] StoreError),

@@ -2,6 +2,7 @@
 
 use crate::{Control, Error};
 use dockless_model::{AccountId, DeploymentId, Digest, Host, Output, ProjectName, Secret};
+use dockless_store::SealedColumn;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// A READY deployment as a gateway serves it.
@@ -35,6 +36,7 @@ impl Control {
         let deployment = served.deployment;
         let output_digest = deployment.output.ok_or(Error::Damaged("a ready deployment without an output"))?;
         let output = self.read_output(&output_digest).await?;
+        let env = Arc::new(self.open_env(SealedColumn::Environment, deployment.id.as_str(), &served.env)?);
         Ok(Some(Hosted {
             id: deployment.id,
             account: deployment.account,
@@ -43,7 +45,7 @@ impl Control {
             region: deployment.region,
             output: Arc::new(output),
             output_digest,
-            env: Arc::new(served.env),
+            env,
         }))
     }
 

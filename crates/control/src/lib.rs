@@ -29,9 +29,12 @@ mod log;
 mod platform;
 mod project;
 mod remove;
+mod secret;
 mod status;
 mod token;
 mod upload;
+mod variable;
+mod vault;
 mod view;
 mod worker;
 
@@ -47,3 +50,4 @@ pub use feed::Change;
 pub use host::Hosted;
 pub use platform::{BuildFailure, BuildJob, LogQuery, LogStream, Platform, Running, Trouble, UpgradeFailure};
 pub use upload::Upload;
+pub use vault::{KeysError, SecretKeys};

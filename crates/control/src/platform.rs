@@ -1,7 +1,7 @@
 //! The port to this machine: what control asks of builds, instances and logs. The binary implements it.
 
 use crate::BuildLog;
-use dockless_model::{AccountId, DeploymentId, Digest, Output, ProjectName, SourcePath, output::BundleFile};
+use dockless_model::{AccountId, DeploymentId, Digest, Output, ProjectName, Secret, SourcePath, output::BundleFile};
 use dockless_wire::{Instance, LogRecord, RuntimeStatus};
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use std::collections::BTreeMap;
@@ -62,6 +62,8 @@ pub struct BuildJob {
     pub project: ProjectName,
     /// The source; every blob is stored.
     pub source: BTreeMap<SourcePath, BundleFile>,
+    /// Environment of the build.
+    pub env: BTreeMap<String, Secret>,
     /// Where its words go.
     pub log: BuildLog,
 }

@@ -5,7 +5,7 @@ use crate::{
     control::{chain, log},
 };
 use dockless_model::{Digest, Output, SourcePath, output::BundleFile};
-use dockless_store::{Claimed, Deployment, Failure, Finished};
+use dockless_store::{Claimed, Deployment, Failure, Finished, SealedColumn};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -95,11 +95,16 @@ impl Control {
 
     async fn build(&self, claimed: &Claimed, deployment: &Deployment, log: BuildLog) -> Result<End, Error> {
         let config = self.config();
+        let env = match self.db().build_env(claimed).await? {
+            Some(sealed) => self.open_env(SealedColumn::BuildEnvironment, deployment.id.as_str(), &sealed)?,
+            None => BTreeMap::new(),
+        };
         let job = BuildJob {
             deployment: deployment.id.clone(),
             account: deployment.account.clone(),
             project: deployment.name.clone(),
             source: self.read_source(&deployment.source).await?,
+            env,
             log: log.clone(),
         };
         let mut build = self.platform().build(job);

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+mod keys;
+
 /// The data folder where none is chosen.
 pub(crate) const DEFAULT_DATA: &str = "/var/lib/dockless";
 /// Characters of a token: 5 bits each.
@@ -99,6 +101,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         bail!("a listener is marked +tls and there is no certificate: add --tls-cert and --tls-key, or --tls-dev");
     }
     let all_tls = certificates.is_some() && !args.listen.iter().any(|listen| listen.tls);
+    let secret_keys = keys::read(&data)?;
     let mut listeners: Vec<OwnedFd> = Vec::new();
     let mut bound = Vec::new();
     for listen in &args.listen {
@@ -152,6 +155,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         data: run_folder(&data).join("data"),
         token: token.clone(),
         domain: args.domain.clone(),
+        secret_keys,
         alias_domains: args.alias_domain.clone(),
         port: apps.address.port(),
         https: apps.tls,

@@ -6,7 +6,7 @@ use crate::tls::{self, TlsConfig};
 use anyhow::Context as _;
 use dockless_api::Api;
 use dockless_blob::BlobStore;
-use dockless_control::{Change, Control, ControlConfig, ForeignHosts, Platform, PublicUrl};
+use dockless_control::{Change, Control, ControlConfig, ForeignHosts, Platform, PublicUrl, SecretKeys};
 use dockless_gateway::{ApiService, BodyError, Drain, Gateway, GatewayConfig, Tls};
 use dockless_model::{Clock, Entropy, Host, OsEntropy, Secret, SystemClock};
 use dockless_node::{Node, NodeConfig, NodeEvent, NodeEvents};
@@ -40,6 +40,8 @@ pub(crate) struct ServerConfig {
     pub(crate) data: PathBuf,
     pub(crate) token: Secret,
     pub(crate) domain: Host,
+    /// What values are sealed with: the lines of the file of keys.
+    pub(crate) secret_keys: Secret,
     /// Domains outside it that aliases may have; `*` is any.
     #[serde(default)]
     pub(crate) alias_domains: Vec<String>,
@@ -121,8 +123,9 @@ async fn run(
         Node::connect(channel, blobs.clone(), node_config, ending.clone()).await.context("cannot reach the warden")?;
     let pool = Pool::new(node.clone(), PoolConfig::default(), ending.clone());
     let machine: Arc<dyn Platform> = Arc::new(Machine { node: node.clone(), pool: pool.clone(), blobs: blobs.clone() });
+    let keys = SecretKeys::parse(&config.secret_keys).context("cannot read the file of keys")?;
     let public = PublicUrl { https: config.https, port: config.port };
-    let mut control_config = ControlConfig::new(config.domain.clone(), public);
+    let mut control_config = ControlConfig::new(config.domain.clone(), public, keys);
     control_config.region = REGION.to_owned();
     control_config.foreign_hosts = ForeignHosts {
         any: config.alias_domains.iter().any(|domain| domain == "*"),

@@ -84,8 +84,12 @@ ids! {
     ProjectId = "prj", "project id";
     /// One request that entered the gateway; printed on error pages and in logs.
     RequestId = "req", "request id";
+    /// A named value of an account; the id is not secret.
+    SecretId = "sec", "secret id";
     /// A secret of an account; the id is not secret.
     TokenId = "tok", "token id";
+    /// A variable of a project.
+    VariableId = "env", "variable id";
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub use digest::{Digest, WireDigest};
 pub use entropy::{Entropy, OsEntropy};
 pub use error::ParseError;
 pub use host::{Host, ProjectName};
-pub use id::{AccountId, BuildId, DeploymentId, InstanceId, ProjectId, RequestId, TokenId};
+pub use id::{AccountId, BuildId, DeploymentId, InstanceId, ProjectId, RequestId, SecretId, TokenId, VariableId};
 pub use image::Image;
 pub use limits::{FunctionLimits, MemoryMib, ServiceLimits};
 pub use output::Output;

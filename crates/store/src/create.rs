@@ -8,7 +8,7 @@ use crate::{
     row::to_json,
 };
 use dockless_model::{
-    AccountId, BuildId, DeploymentId, DeploymentState, Digest, Host, ProjectId, ProjectName, Secret, Timestamp,
+    AccountId, BuildId, DeploymentId, DeploymentState, Digest, Host, ProjectId, ProjectName, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,8 +33,10 @@ pub struct NewDeployment {
     pub target: Option<String>,
     /// Labels of the client.
     pub meta: BTreeMap<String, String>,
-    /// Environment of its functions.
-    pub env: BTreeMap<String, Secret>,
+    /// Environment of its functions, sealed.
+    pub env: String,
+    /// Environment of its build, sealed.
+    pub build_env: Option<String>,
     /// Digest of the creating request.
     pub request: Digest,
     /// A deployment of the same request created since then and not failed is the answer instead; `None` always creates.
@@ -76,7 +78,8 @@ impl Db {
         let project = project(&mut write, new).await?;
         sqlx::query(
             "INSERT INTO deployments (id, account_id, project_id, region, state, sequence, created_at, target, meta, env, \
-             request, wants_alias, source) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+             build_env, request, wants_alias, source) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         )
         .bind(new.id.as_str())
         .bind(new.account.as_str())
@@ -87,7 +90,8 @@ impl Db {
         .bind(created_at)
         .bind(&new.target)
         .bind(to_json(&new.meta))
-        .bind(to_json(&new.env))
+        .bind(&new.env)
+        .bind(&new.build_env)
         .bind(new.request.to_string())
         .bind(i64::from(new.wants_alias))
         .bind(new.source.to_string())

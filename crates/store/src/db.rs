@@ -41,6 +41,8 @@ impl Db {
             // NORMAL may lose the last commits when the power goes: a deployment that was answered must not vanish.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
+            // What is deleted or overwritten is overwritten with zeros: it may have been a secret once.
+            .pragma("secure_delete", "ON")
             .foreign_keys(true);
         let write = SqlitePoolOptions::new()
             .max_connections(1)
@@ -83,6 +85,14 @@ impl Db {
             .fetch_one(&mut *tx)
             .await?;
         Ok(Write { tx, revision, now })
+    }
+}
+
+impl SqliteFile {
+    /// `false` if somebody was in the way.
+    pub(crate) async fn checkpoint(&self) -> Result<bool, StoreError> {
+        let busy: i64 = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.write).await?;
+        Ok(busy == 0)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     row::{CHUNK, Columns},
 };
 use dockless_model::{
-    AccountId, DeploymentId, DeploymentState, Digest, Host, ProjectId, ProjectName, Secret, Timestamp,
+    AccountId, DeploymentId, DeploymentState, Digest, Host, ProjectId, ProjectName, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, sqlite::SqliteRow};
@@ -98,8 +98,8 @@ pub struct Filter {
 pub struct Served {
     /// Which deployment answers there.
     pub deployment: Deployment,
-    /// Environment of its functions.
-    pub env: BTreeMap<String, Secret>,
+    /// Environment of its functions, sealed.
+    pub env: String,
 }
 
 const SELECT: &str = "SELECT d.id, d.account_id, d.project_id, p.name, d.region, own.host, d.state, d.sequence, \
@@ -187,6 +187,18 @@ impl Db {
         self.whole(row).await
     }
 
+    /// The environment of a deployment's build, sealed; `None` if it has none.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn build_env(&self, claimed: &Claimed) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT build_env FROM deployments WHERE id = $1")
+            .bind(claimed.deployment.as_str())
+            .fetch_optional(self.reader())
+            .await?;
+        Ok(row.map(|row| row.maybe_text("build_env")).transpose()?.flatten())
+    }
+
     /// What answers at a host, of any account: only a READY deployment does.
     ///
     /// # Errors
@@ -198,7 +210,7 @@ impl Db {
         .bind(host.as_str())
         .fetch_optional(self.reader())
         .await?;
-        row.as_ref().map(|row| Ok(Served { deployment: read(row)?, env: row.json("env")? })).transpose()
+        row.as_ref().map(|row| Ok(Served { deployment: read(row)?, env: row.text("env")? })).transpose()
     }
 
     /// Deployments of the account, newest first, at most `limit`.

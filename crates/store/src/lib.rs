@@ -25,7 +25,10 @@ mod publish;
 mod reference;
 mod remove;
 mod row;
+mod sealed;
+mod secret;
 mod token;
+mod variable;
 
 pub use account::{Account, NewAccount};
 pub use alias::{Alias, AliasMove, Pointed, Target};
@@ -40,4 +43,7 @@ pub use event::{EventRow, NewEvent};
 pub use file::FileRow;
 pub use project::Project;
 pub use publish::{Finished, Published};
+pub use sealed::SealedColumn;
+pub use secret::{SecretRemoval, SecretRow};
 pub use token::{NewToken, Token};
+pub use variable::Variable;

@@ -4,8 +4,11 @@ use crate::StoreError;
 use sqlx::SqlitePool;
 
 /// Version n is the n-th, counted from 1. Append only.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/0001_first_light.sql"), include_str!("../migrations/0002_aliases.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001_first_light.sql"),
+    include_str!("../migrations/0002_aliases.sql"),
+    include_str!("../migrations/0003_secrets.sql"),
+];
 
 /// Brings the file to the newest version, in one transaction: two processes that open it at once do not collide.
 pub(crate) async fn run(pool: &SqlitePool) -> Result<(), StoreError> {

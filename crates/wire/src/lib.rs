@@ -15,6 +15,7 @@ pub mod file;
 mod instance;
 mod log;
 mod project;
+mod secret;
 mod status;
 mod user;
 
@@ -33,5 +34,9 @@ pub use file::Uploaded;
 pub use instance::{Instance, InstanceList, Slept};
 pub use log::LogRecord;
 pub use project::{AliasRequest, CreateProject, Production, Project, ProjectRemoved, Promoted, Targets};
+pub use secret::{
+    CreateSecret, CreateVariable, RenameSecret, SecretInfo, SecretList, SecretRemoved, SecretRenamed, Variable,
+    VariableList, VariableRemoved,
+};
 pub use status::{RuntimeStatus, Status, Upgraded};
 pub use user::{Billing, TeamList, User, UserBody};

@@ -92,9 +92,14 @@ impl CallError {
 }
 
 impl CallError {
+    /// Whether the thing is not there.
+    pub(crate) const fn is_missing(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+
     /// As a failure; where the thing is not there, with this hint.
     pub(crate) fn or_see(self, hint: &str) -> Failure {
-        let missing = matches!(&self, Self::Refused { status: 404, .. });
+        let missing = self.is_missing();
         let failure = Failure::from(self);
         if missing { failure.hint(hint) } else { failure }
     }
@@ -147,6 +152,11 @@ fn hint_for(code: &str) -> Option<&'static str> {
         "deployment_not_ready" => "`dockless ls` shows its state",
         "gone" => "mend it and deploy again; what was online before still is",
         "nothing_to_roll_back" => "`dockless ls PROJECT` shows its deployments",
+        "secret_not_found" => "`dockless secrets ls` shows what there is; `dockless secrets add NAME` adds one",
+        "secret_exists" => "remove it first, or choose another name",
+        "secret_in_use" => "`dockless env ls PROJECT` shows where; remove the variable first",
+        "too_many_secrets" => "`dockless secrets ls` shows them",
+        "too_many_variables" => "`dockless env ls PROJECT` shows them",
         "too_many_aliases" => "`dockless alias ls` shows them",
         "too_many_tokens" => "`dockless token ls` shows them",
         _ => return None,

@@ -62,6 +62,76 @@ impl Client {
         self.post(&path, &serde_json::json!({})).await
     }
 
+    /// Lists a project's variables.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn variables(&self, project: &str) -> Result<wire::VariableList, CallError> {
+        self.get(&["v10", "projects", project, "env"]).await
+    }
+
+    /// Sets a variable of a project, in place of what was said for the same targets.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn set_variable(
+        &self,
+        project: &str,
+        wish: &wire::CreateVariable,
+    ) -> Result<wire::Variable, CallError> {
+        let request = self.request(Method::POST, &["v10", "projects", project, "env"]);
+        self.ask(request.query(&[("upsert", "true")]).json(wish)).await
+    }
+
+    /// Removes a variable of a project.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn remove_variable(&self, project: &str, name: &str) -> Result<wire::VariableRemoved, CallError> {
+        self.delete(&["v10", "projects", project, "env", name]).await
+    }
+
+    /// Makes a project without deployments.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn create_project(&self, name: &str) -> Result<wire::Project, CallError> {
+        self.post(&["v9", "projects"], &wire::CreateProject { name: name.to_owned() }).await
+    }
+
+    /// Lists secrets.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn secrets(&self) -> Result<wire::SecretList, CallError> {
+        self.get(&["v2", "secrets"]).await
+    }
+
+    /// Adds a secret.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn add_secret(&self, wish: &wire::CreateSecret) -> Result<wire::SecretInfo, CallError> {
+        self.post(&["v2", "secrets"], wish).await
+    }
+
+    /// Gives a secret another name.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn rename_secret(&self, old: &str, new: &str) -> Result<wire::SecretRenamed, CallError> {
+        let body = wire::RenameSecret { name: new.to_owned() };
+        self.ask(self.request(Method::PATCH, &["v2", "secrets", old]).json(&body)).await
+    }
+
+    /// Removes a secret.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn remove_secret(&self, name: &str) -> Result<wire::SecretRemoved, CallError> {
+        self.delete(&["v2", "secrets", name]).await
+    }
+
     /// Lists accounts.
     ///
     /// # Errors

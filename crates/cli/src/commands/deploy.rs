@@ -15,12 +15,12 @@ use crate::{
     exit::{Failure, Outcome},
     links,
     source::{self, NameError, Source, SourceError},
+    variables,
 };
 use anyhow::{Context as _, anyhow};
 use dockless_model::{DeploymentState, Secret};
 use dockless_wire::Deployment;
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -43,9 +43,12 @@ pub struct Args {
     /// Make a new deployment although an equal one was just made
     #[arg(long, short)]
     pub force: bool,
-    /// Set a variable for the functions; NAME alone takes the value it has here
-    #[arg(long = "env", short, value_name = "NAME=VALUE", value_parser = variable)]
-    pub env: Vec<(String, Secret)>,
+    /// Set a variable for the functions; NAME alone takes the value it has here, NAME=@secret that of a secret
+    #[arg(long = "env", short, value_name = "NAME=VALUE", value_parser = variables::keep)]
+    pub env: Vec<Secret>,
+    /// Set a variable for the build's own commands; as --env
+    #[arg(long = "build-env", short, value_name = "NAME=VALUE", value_parser = variables::keep)]
+    pub build_env: Vec<Secret>,
     /// Leave the project's address where it is
     #[arg(long)]
     pub no_alias: bool,
@@ -54,22 +57,10 @@ pub struct Args {
     pub no_wait: bool,
 }
 
-/// `NAME=VALUE`, or `NAME` alone.
-fn variable(text: &str) -> Result<(String, Secret), String> {
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, value.to_owned()),
-        None => (text, std::env::var(text).map_err(|_| format!("{text} has no value here: write {text}=VALUE"))?),
-    };
-    let first_is_letter = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if !first_is_letter || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err(format!("{name:?} is not a name: expected letters, digits and _, no digit first"));
-    }
-    Ok((name.to_owned(), Secret::new(value)))
-}
-
 pub(crate) async fn run(args: &Args, ctx: &Context) -> Outcome {
     let started = Instant::now();
     let root = Source::root(&args.folder).map_err(|error| unreadable(error, &args.folder))?;
+    let (env, build_env) = (variables::read(&args.env)?, variables::read(&args.build_env)?);
     // Without a server there is no use in reading a large folder.
     let client = ctx.client()?;
     guard(&root, args.yes, ctx).await?;
@@ -79,8 +70,7 @@ pub(crate) async fn run(args: &Args, ctx: &Context) -> Outcome {
     ctx.printer.note(&format!("Deploying {name}: {files}, {}", amounts::size(source.bytes())));
 
     ctx.on_leaving("nothing was deployed; what was uploaded is not sent again next time");
-    let env: BTreeMap<String, Secret> = args.env.iter().cloned().collect();
-    let sent = send::Send { client: &client, printer: &ctx.printer, source: &source, name: &name, env };
+    let sent = send::Send { client: &client, printer: &ctx.printer, source: &source, name: &name, env, build_env };
     let created = sent.send(args.force, args.no_alias).await?;
     if args.no_wait {
         answer(ctx, &client, &created)?;
@@ -203,18 +193,6 @@ fn answer(ctx: &Context, client: &Client, deployment: &Deployment) -> anyhow::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn variables_are_said_or_taken_from_here() {
-        let read = |text: &str| variable(text).map(|(name, value)| (name, value.expose().to_owned()));
-        let pair = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
-        assert_eq!(read("A=b=c"), pair("A", "b=c"));
-        assert_eq!(read("_a1="), pair("_a1", ""));
-        assert_eq!(read("CARGO_PKG_NAME"), pair("CARGO_PKG_NAME", env!("CARGO_PKG_NAME")));
-        for bad in ["=x", "1A=x", "A-B=x", "NO_SUCH_VARIABLE_HERE", ""] {
-            assert!(read(bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn home_and_what_is_above_it_are_guarded() {

@@ -1,13 +1,15 @@
 //! The body of a creation. What this version cannot honour is refused by name, never ignored.
 
 use super::{fields::Fields, source};
-use crate::{ControlConfig, Error, error::Invalid};
-use dockless_model::{ProjectName, Secret, SourcePath, WireDigest};
+use crate::{
+    ControlConfig, Error,
+    error::Invalid,
+    variable::{MAX_ENV_BYTES, Wish, check_name},
+};
+use dockless_model::{ProjectName, SourcePath, WireDigest};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Names and values of an environment, summed: what fits into the start of a process beside its own.
-const MAX_ENV_BYTES: usize = 64 * 1024;
 /// The same for labels.
 const MAX_META_BYTES: usize = 64 * 1024;
 
@@ -17,7 +19,8 @@ pub(super) struct Body {
     pub(super) name: Option<ProjectName>,
     pub(super) project: Option<String>,
     pub(super) files: BTreeMap<SourcePath, File>,
-    pub(super) env: BTreeMap<String, Secret>,
+    pub(super) env: BTreeMap<String, Wish>,
+    pub(super) build_env: BTreeMap<String, Wish>,
     pub(super) meta: BTreeMap<String, String>,
     pub(super) target: Option<String>,
     pub(super) wants_alias: bool,
@@ -78,6 +81,7 @@ pub(super) fn read(json: &[u8], config: &ControlConfig) -> Result<Body, Error> {
         project: fields.text("project")?,
         files: source::read(files, config.max_files, config.max_file_bytes)?,
         env: env(&mut fields)?,
+        build_env: build_env(&mut fields)?,
         meta: meta(&mut fields)?,
         target: target(&mut fields)?,
         wants_alias: fields.flag("autoAssignCustomDomains")?.unwrap_or(true),
@@ -97,42 +101,50 @@ pub(super) fn read(json: &[u8], config: &ControlConfig) -> Result<Body, Error> {
     Ok(body)
 }
 
-fn env(fields: &mut Fields) -> Result<BTreeMap<String, Secret>, Error> {
+fn build_env(fields: &mut Fields) -> Result<BTreeMap<String, Wish>, Error> {
+    let Some(mut build) = fields.object("build")? else { return Ok(BTreeMap::new()) };
+    let env = env(&mut build)?;
+    build.end()?;
+    Ok(env)
+}
+
+fn env(fields: &mut Fields) -> Result<BTreeMap<String, Wish>, Error> {
     let mut env = BTreeMap::new();
     let mut bytes = 0;
+    let whole = fields.name("env");
     for (key, value) in fields.object("env")?.into_iter().flat_map(Fields::rest) {
+        let field = format!("{whole}.{key}");
         let invalid = |code, message: &str| {
-            let field = format!("env.{key}");
             Error::Invalid(Invalid {
                 code,
                 message: format!("Invalid `{field}`: {message}"),
-                field: Some(field),
+                field: Some(field.clone()),
                 key: Some(key.clone()),
                 size_limit: None,
             })
         };
-        let Value::String(value) = value else {
-            return Err(invalid("env_value_invalid_type", "expected a string"));
+        let wish = match value {
+            Value::String(text) => Wish::read(text),
+            // Some clients have looked the secret up already.
+            Value::Object(map) if map.len() == 1 => match map.get("uid") {
+                Some(Value::String(id)) => Wish::Secret(id.clone()),
+                _ => return Err(invalid("env_value_invalid_type", "expected a string")),
+            },
+            _ => return Err(invalid("env_value_invalid_type", "expected a string")),
         };
-        let mut letters = key.bytes();
-        let first = letters.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-        if !first || !letters.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return Err(invalid(
-                "env_key_invalid_characters",
-                "expected a name of letters, digits and _, no digit first",
-            ));
-        }
-        if value.contains('\0') {
+        check_name(&key, &field)?;
+        let Wish::Value(value) = &wish else {
+            env.insert(key, wish);
+            continue;
+        };
+        if value.expose().contains('\0') {
             return Err(invalid("bad_request", "expected no NUL character"));
         }
-        if value.starts_with('@') {
-            return Err(invalid("bad_request", "secrets (@name) are not supported by this version"));
-        }
-        bytes += key.len() + value.len();
+        bytes += key.len() + value.expose().len();
         if bytes > MAX_ENV_BYTES {
-            return Err(Error::field("env", format!("more than {MAX_ENV_BYTES} bytes in all")));
+            return Err(Error::field(whole, format!("more than {MAX_ENV_BYTES} bytes in all")));
         }
-        env.insert(key, Secret::new(value));
+        env.insert(key, wish);
     }
     Ok(env)
 }
@@ -181,10 +193,11 @@ mod tests {
     use serde_json::json;
 
     fn config() -> ControlConfig {
+        let keys = crate::SecretKeys::parse(&crate::SecretKeys::random_line(&dockless_model::OsEntropy)).unwrap();
         ControlConfig {
             max_files: 3,
             max_file_bytes: 100,
-            ..ControlConfig::new("localhost".parse().unwrap(), PublicUrl { https: false, port: 3000 })
+            ..ControlConfig::new("localhost".parse().unwrap(), PublicUrl { https: false, port: 3000 }, keys)
         }
     }
 
@@ -246,7 +259,9 @@ mod tests {
             (changed("env", json!({ "A=B": "x" })), "env_key_invalid_characters", "env.A=B"),
             (changed("env", json!({ "1A": "x" })), "env_key_invalid_characters", "env.1A"),
             (changed("env", json!({ "": "x" })), "env_key_invalid_characters", "env."),
-            (changed("env", json!({ "A": "@secret" })), "bad_request", "env.A"),
+            (changed("env", json!({ "A": { "uid": 1 } })), "env_value_invalid_type", "env.A"),
+            (changed("build", json!({ "env": { "1A": "x" } })), "env_key_invalid_characters", "build.env.1A"),
+            (changed("build", json!({ "image": "x" })), "bad_request", "build.image"),
             (changed("env", json!({ "A": "a\0b" })), "bad_request", "env.A"),
             (changed("env", json!({ "A": "x".repeat(70_000) })), "bad_request", "env"),
             (changed("env", json!([])), "bad_request", "env"),
@@ -256,7 +271,6 @@ mod tests {
             (changed("builds", json!([{ "src": "a", "use": "b" }])), "bad_request", "builds"),
             (changed("routes", json!([{ "src": "a" }])), "bad_request", "routes"),
             (changed("functions", json!({ "a": { "memory": 128 } })), "bad_request", "functions"),
-            (changed("build", json!({ "env": { "A": "b" } })), "bad_request", "build"),
             (
                 changed("projectSettings", json!({ "rootDirectory": "x" })),
                 "bad_request",
@@ -300,7 +314,8 @@ mod tests {
     #[test]
     fn a_body_is_understood() {
         let mut body = good();
-        body["env"] = json!({ "A": "b" });
+        body["env"] = json!({ "A": "b", "S": "@name", "U": { "uid": "sec_x" }, "AT": "\\@b" });
+        body["build"] = json!({ "env": { "C": "d" } });
         body["meta"] = json!({ "n": 1 });
         body["target"] = json!("production");
         body["autoAssignCustomDomains"] = json!(false);
@@ -310,7 +325,10 @@ mod tests {
         ]);
         let body = read_value(&body).unwrap();
         assert_eq!(body.name.unwrap().as_str(), "site");
-        assert_eq!(body.env["A"].expose(), "b");
+        let value = |text: &str| Wish::Value(dockless_model::Secret::new(text));
+        assert_eq!(body.env["A"], value("b"));
+        assert_eq!((&body.env["S"], &body.env["U"]), (&Wish::Secret("name".into()), &Wish::Secret("sec_x".into())));
+        assert_eq!((&body.env["AT"], &body.build_env["C"]), (&value("@b"), &value("d")));
         assert_eq!(body.meta["n"], "1");
         assert_eq!((body.target.as_deref(), body.wants_alias, body.force_new), (Some("production"), false, false));
         let files: Vec<_> = body.files.iter().map(|(path, file)| (path.as_str(), file.executable)).collect();

@@ -5,7 +5,7 @@
 use dockless_blob::BlobStore;
 use dockless_control::{
     BuildFailure, BuildJob, Control, ControlConfig, CreateOptions, Error, LogQuery, LogStream, Platform, PublicUrl,
-    Running, Stream, Trouble, UpgradeFailure,
+    Running, SecretKeys, Stream, Trouble, UpgradeFailure,
 };
 use dockless_model::{
     Clock, DeploymentId, Digest, OsEntropy, Output, Plan, RuntimeId, Secret, Timestamp, WireDigest,
@@ -52,6 +52,7 @@ pub struct Workshop {
     pub tree_in_use: AtomicBool,
     pub running: Mutex<Vec<Running>>,
     pub logs: watch::Sender<Vec<LogRecord>>,
+    pub build_env: Mutex<std::collections::BTreeMap<String, Secret>>,
 }
 
 impl Workshop {
@@ -64,6 +65,7 @@ impl Workshop {
             tree_in_use: AtomicBool::new(false),
             running: Mutex::default(),
             logs: watch::Sender::new(Vec::new()),
+            build_env: Mutex::default(),
         })
     }
 
@@ -92,6 +94,7 @@ impl Platform for Machine {
     }
 
     fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>> {
+        self.0.build_env.lock().unwrap().clone_from(&job.env);
         let shop = Arc::clone(&self.0);
         async move {
             job.log.write(Stream::Command, "building");
@@ -209,8 +212,18 @@ pub fn config() -> ControlConfig {
         parallel_builds: 4,
         lease: Duration::from_secs(1),
         keep_alive: Duration::from_millis(50),
-        ..ControlConfig::new("localhost".parse().unwrap(), PublicUrl { https: false, port: 3000 })
+        ..ControlConfig::new("localhost".parse().unwrap(), PublicUrl { https: false, port: 3000 }, keys())
     }
+}
+
+/// The same for all: servers of a test share a database.
+pub fn keys() -> SecretKeys {
+    SecretKeys::parse(&key_line()).unwrap()
+}
+
+pub fn key_line() -> Secret {
+    static LINE: std::sync::LazyLock<Secret> = std::sync::LazyLock::new(|| SecretKeys::random_line(&OsEntropy));
+    LINE.clone()
 }
 
 impl Server {

@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use dockless_model::{ProjectName, Secret, SourcePath, WireDigest};
-use dockless_wire::{CreateDeployment, Deployment, SourceFile as WireFile};
+use dockless_wire::{BuildSettings, CreateDeployment, Deployment, SourceFile as WireFile};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::{
     collections::BTreeMap,
@@ -34,6 +34,7 @@ pub(super) struct Send<'a> {
     pub(super) source: &'a Source,
     pub(super) name: &'a ProjectName,
     pub(super) env: BTreeMap<String, Secret>,
+    pub(super) build_env: BTreeMap<String, Secret>,
 }
 
 impl Send<'_> {
@@ -80,6 +81,7 @@ impl Send<'_> {
             name: self.name.to_string(),
             files: files.collect(),
             env: self.env.clone(),
+            build: (!self.build_env.is_empty()).then(|| BuildSettings { env: self.build_env.clone() }),
             auto_assign_custom_domains: no_alias.then_some(false),
             ..CreateDeployment::default()
         }
