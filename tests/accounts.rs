@@ -29,6 +29,8 @@ const TABLE: &[(&str, &[&str], Stranger)] = &[
     ("rm", &["URL", "--yes"], Stranger::Missing),
     ("rm", &["ID", "--yes"], Stranger::Missing),
     ("rm", &["ALIAS", "--yes"], Stranger::Missing),
+    ("inspect", &["URL"], Stranger::Missing),
+    ("scale", &["URL", "0"], Stranger::Missing),
     ("alias set", &["URL", "mine"], Stranger::Missing),
     ("alias ls", &[], Stranger::OwnThings),
     ("alias rm", &["ALIAS", "--yes"], Stranger::Missing),
@@ -52,7 +54,11 @@ const TABLE: &[(&str, &[&str], Stranger)] = &[
     ("account add", &["other"], Stranger::Forbidden),
     ("account ls", &[], Stranger::Forbidden),
     ("account rm", &["owner", "--yes"], Stranger::Forbidden),
+    ("usage", &[], Stranger::OwnThings),
+    ("usage", &["second"], Stranger::OwnThings),
     ("status", &[], Stranger::Forbidden),
+    ("config show", &[], Stranger::Local),
+    ("probe", &[], Stranger::Local),
     ("doctor", &[], Stranger::Local),
     ("completions", &["bash"], Stranger::Local),
     ("man", &[], Stranger::Local),
@@ -65,7 +71,10 @@ fn options() -> Options {
 /// Names below `Commands:` in a help text.
 fn listed(help: &str) -> Vec<String> {
     let list = help.split("Commands:\n").nth(1).unwrap_or_default();
-    let lines = list.lines().take_while(|line| !line.is_empty()).filter(|line| line.starts_with("  "));
+    let lines = list
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     lines.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").map(str::to_owned).collect()
 }
 
@@ -122,7 +131,15 @@ fn no_command_shows_or_changes_what_is_another_accounts() {
             Stranger::OwnThings | Stranger::Local => assert_eq!(finished.code, Some(0), "{name}"),
         }
         if *expected != Stranger::Missing {
-            for secret in [mine.id.as_str(), mine.host.as_str(), second.id.as_str(), "shop.localhost", "laptop", "VARIABLE", "hush"] {
+            for secret in [
+                mine.id.as_str(),
+                mine.host.as_str(),
+                second.id.as_str(),
+                "shop.localhost",
+                "laptop",
+                "VARIABLE",
+                "hush",
+            ] {
                 assert!(!all.contains(secret), "{name} tells {secret}");
             }
         }

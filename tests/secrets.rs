@@ -1,5 +1,7 @@
 //! Secrets from the command line to the function that gets them, and nowhere else.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use dockless_testkit::{Files, Options, Server};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;

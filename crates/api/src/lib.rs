@@ -31,6 +31,7 @@ mod remove;
 mod router;
 mod secrets;
 mod service;
+mod usage;
 mod user;
 
 pub use router::{RouteName, routes};

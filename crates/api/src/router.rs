@@ -2,7 +2,7 @@
 
 use crate::{
     accounts, aliases, auth, create, deployments, error::ApiError, events, files, instances, logs, platform, projects,
-    remove, secrets, user,
+    remove, secrets, usage, user,
 };
 use axum::{
     Router,
@@ -31,6 +31,10 @@ impl Route {
         Self { name: (Method::POST, path), endpoint: on(MethodFilter::POST, handler) }
     }
 
+    pub(crate) fn put<H: Handler<T, Control>, T: 'static>(path: &'static str, handler: H) -> Self {
+        Self { name: (Method::PUT, path), endpoint: on(MethodFilter::PUT, handler) }
+    }
+
     pub(crate) fn patch<H: Handler<T, Control>, T: 'static>(path: &'static str, handler: H) -> Self {
         Self { name: (Method::PATCH, path), endpoint: on(MethodFilter::PATCH, handler) }
     }
@@ -54,6 +58,7 @@ fn all() -> impl Iterator<Item = Route> {
         secrets::routes(),
         instances::routes(),
         logs::routes(),
+        usage::routes(),
         platform::routes(),
     ]
     .into_iter()

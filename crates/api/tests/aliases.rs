@@ -190,3 +190,41 @@ async fn a_project_is_made_once_and_removed_with_its_deployments() {
     }
     assert_eq!(leads_to(&http, "site.localhost").await, None);
 }
+
+#[tokio::test]
+async fn a_deployment_is_scaled_within_bounds_and_switched_off_by_zero() {
+    let http = Http::start().await;
+    let one = http.deploy("site").await;
+    let path = format!("/v3/now/deployments/{}/instances", one["id"].as_str().unwrap());
+    let scale = async |method, body: &str| {
+        support::json(http.with(method, &path).body(body.to_owned()).send().await.unwrap()).await
+    };
+    let stored =
+        async || http.server.control.load_host(&"site.localhost".parse().unwrap()).await.unwrap().unwrap().scale;
+    assert_eq!(http.get(&path).await, (StatusCode::OK, json!({ "dev1": { "instances": [] } })));
+    for (body, code) in [
+        ("{}", "bad_request"),
+        (r#"{"dev1":{"min":0}}"#, "bad_request"),
+        (r#"{"dev1":{"min":0,"max":"many"}}"#, "bad_request"),
+        (r#"{"dev1":{"min":-1,"max":1}}"#, "bad_request"),
+        (r#"{"sfo1":{"min":0,"max":1}}"#, "bad_request"),
+        (r#"{"dev1":{"min":3,"max":1}}"#, "wrong_min_max_relation"),
+        (r#"{"dev1":{"min":2000,"max":"auto"}}"#, "forbidden_min_instances"),
+        (r#"{"dev1":{"min":0,"max":2000}}"#, "forbidden_max_instances"),
+    ] {
+        let (status, answer) = scale(Method::PATCH, body).await;
+        assert_eq!(
+            (status, answer["error"]["code"].as_str()),
+            (StatusCode::BAD_REQUEST, Some(code)),
+            "{body}: {answer}"
+        );
+    }
+    assert_eq!(stored().await, dockless_model::Scale::default());
+    let (status, answer) = scale(Method::PATCH, r#"{"all":{"min":9,"max":9},"dev1":{"min":1,"max":3}}"#).await;
+    assert_eq!((status, &answer["scale"]["dev1"]), (StatusCode::OK, &json!({ "min": 1, "max": 3 })), "{answer}");
+    assert_eq!(stored().await, dockless_model::Scale { min: 1, max: Some(3) });
+    let (_, answer) = scale(Method::PUT, r#"{"all":{"min":0,"max":0}}"#).await;
+    assert!(stored().await.is_disabled(), "{answer}");
+    let (_, answer) = scale(Method::PATCH, r#"{"dev1":{"min":0,"max":"auto"}}"#).await;
+    assert_eq!((stored().await, &answer["scale"]), (dockless_model::Scale::default(), &Value::Null));
+}

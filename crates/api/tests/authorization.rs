@@ -61,8 +61,12 @@ const TABLE: &[(&str, &str, Stranger)] = &[
     ("POST", "/user/tokens", Stranger::BadRequest),
     ("DELETE", "/user/tokens/{x}", Stranger::NotFound),
     ("GET", "/instances", Stranger::OwnThings),
+    ("GET", "/deployments/{x}/instances", Stranger::NotFound),
+    ("PATCH", "/deployments/{x}/instances", Stranger::NotFound),
+    ("PUT", "/deployments/{x}/instances", Stranger::NotFound),
     ("POST", "/deployments/{x}/sleep", Stranger::NotFound),
     ("GET", "/deployments/{x}/logs", Stranger::NotFound),
+    ("GET", "/usage", Stranger::OwnThings),
     ("GET", "/status", Stranger::Forbidden),
     ("POST", "/upgrade", Stranger::Forbidden),
 ];
@@ -71,6 +75,7 @@ const TABLE: &[(&str, &str, Stranger)] = &[
 fn body_of(method: &str, path: &str) -> &'static str {
     match (method, path) {
         ("POST", "/deployments/{x}/aliases") => r#"{"alias":"mine"}"#,
+        ("PATCH" | "PUT", "/deployments/{x}/instances") => r#"{"all":{"min":0,"max":0}}"#,
         ("PATCH", "/secrets/{x}") => r#"{"name":"mine"}"#,
         ("POST", "/projects/{x}/env") => r#"{"key":"A","value":"b","target":["preview"]}"#,
         _ => "",

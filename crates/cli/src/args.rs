@@ -1,8 +1,8 @@
 //! The command line: what is shared by all commands, the commands themselves, and the one that need not be typed.
 
 use crate::commands::{
-    account, alias, completions, deploy, env, logs, ls, man, probe, promote, ps, rm, rollback, secrets, sleep, status,
-    token, upgrade,
+    account, alias, completions, deploy, env, inspect, logs, ls, man, probe, promote, ps, rm, rollback, scale, secrets,
+    sleep, status, token, upgrade, usage,
 };
 use clap::Parser;
 use dockless_model::Secret;
@@ -51,6 +51,8 @@ pub enum Command {
     Deploy(deploy::Args),
     /// List deployments, newest first
     Ls(ls::Args),
+    /// Show everything about a deployment
+    Inspect(inspect::Args),
     /// List instances: what runs, and what is frozen
     ///
     /// An instance is one sandbox of one function. booting: starting. ready: running, without a request. busy: serving
@@ -87,6 +89,11 @@ pub enum Command {
     ///
     /// Values are encrypted at rest and never shown.
     Secrets(secrets::Args),
+    /// Switch a deployment off and on, or bound its instances
+    ///
+    /// 0 switches it off: its addresses answer 503 and its instances are retired. Any other scale switches it on. Bounds
+    /// are kept with the deployment; the number of instances does not follow them yet.
+    Scale(scale::Args),
     /// Retire a deployment's instances now
     ///
     /// Idle ones at once, busy ones after their request. The next request starts a new one.
@@ -108,6 +115,12 @@ pub enum Command {
     /// An account sees and changes only what is its own. An owner may also act on the platform itself: status, upgrade,
     /// accounts.
     Account(account::Args),
+    /// Say what deployments cost: requests, processor time, memory, bytes sent, time asleep
+    ///
+    /// CPU-S: seconds of processor time, counted when an instance ends. GB-S: memory of functions times the time from a
+    /// request to the end of its answer. SENT: bytes of answers. ASLEEP: time that instances were frozen. Removed
+    /// deployments are still listed.
+    Usage(usage::Args),
     /// Say what the server is and how it is doing
     Status(status::Args),
     /// Print a completion script for a shell
@@ -129,6 +142,12 @@ pub(crate) fn dress(program: clap::Command) -> clap::Command {
              3 no server or not signed in, 4 our mistake",
         )
         .max_term_width(100)
+}
+
+/// The whole command line of a binary whose commands include [`Command`].
+#[must_use]
+pub fn command_line<P: Parser>() -> clap::Command {
+    dress(P::command())
 }
 
 /// Reads the command line of a binary whose commands include [`Command`].

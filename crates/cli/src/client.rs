@@ -12,7 +12,7 @@ use crate::{
     exit::Failure,
     server::{Address, Server},
 };
-use dockless_model::{DeploymentId, Secret, Timestamp};
+use dockless_model::{DeploymentId, DeploymentState, Secret, Timestamp};
 use dockless_wire as wire;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -77,6 +77,21 @@ pub(crate) struct LogRange {
     pub limit: Option<u32>,
     /// Stay for what comes.
     pub follow: bool,
+}
+
+/// Which deployments a listing shows.
+#[derive(Debug, Clone)]
+pub(crate) struct ListRange {
+    /// Only of this project.
+    pub project: Option<String>,
+    /// Only in one of these states; empty is any.
+    pub states: Vec<DeploymentState>,
+    /// Only created after.
+    pub since: Option<Timestamp>,
+    /// Only created before.
+    pub until: Option<Timestamp>,
+    /// At most so many.
+    pub limit: u32,
 }
 
 impl Client {
@@ -146,15 +161,13 @@ impl Client {
     ///
     /// # Errors
     /// [`CallError`].
-    pub(crate) async fn deployments(
-        &self,
-        project: Option<&str>,
-        limit: u32,
-        until: Option<Timestamp>,
-    ) -> Result<wire::DeploymentList, CallError> {
-        let mut query = vec![("limit", limit.to_string())];
-        query.extend(project.map(|project| ("app", project.to_owned())));
-        query.extend(until.map(|until| ("until", until.0.to_string())));
+    pub(crate) async fn deployments(&self, range: &ListRange) -> Result<wire::DeploymentList, CallError> {
+        let mut query = vec![("limit", range.limit.to_string())];
+        query.extend(range.project.iter().map(|project| ("app", project.clone())));
+        query.extend(range.until.map(|until| ("until", until.0.to_string())));
+        query.extend(range.since.map(|since| ("since", since.0.to_string())));
+        let states: Vec<_> = range.states.iter().map(|state| state.label()).collect();
+        query.extend((!states.is_empty()).then(|| ("state", states.join(","))));
         self.ask(self.request(Method::GET, &["v6", "deployments"]).query(&query)).await
     }
 

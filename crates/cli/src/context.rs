@@ -57,7 +57,7 @@ impl Context {
             return Ok(());
         }
         if !self.printer.can_ask() {
-            return Err(Failure::refused(anyhow!("{what} needs --yes where nobody can be asked")));
+            return Err(Failure::refused(anyhow!("{what} needs --yes where nobody can be asked")).hint("add --yes"));
         }
         let (printer, question) = (self.printer.clone(), question.to_owned());
         // Ctrl-C must work while the question stands: reading blocks a thread of its own.

@@ -23,7 +23,7 @@ mod table;
 mod terminal;
 mod variables;
 
-pub use args::{Command, Global, parse};
+pub use args::{Command, Global, command_line, parse};
 pub use client::Name;
 pub use run::run;
 pub use server::data_folder;

@@ -3,8 +3,8 @@
 use crate::{
     args::{self, Command, Global},
     commands::{
-        account, alias, completions, deploy, env, logs, ls, man, probe, promote, ps, rm, rollback, secrets, sleep,
-        status, token, upgrade,
+        account, alias, completions, deploy, env, inspect, logs, ls, man, probe, promote, ps, rm, rollback, scale,
+        secrets, sleep, status, token, upgrade, usage,
     },
     context::Context,
     exit::{Exit, Failure, Outcome},
@@ -75,6 +75,9 @@ async fn dispatch(command: &Command, ctx: &Context) -> Outcome {
         Command::Rollback(args) => rollback::run(args, ctx).await,
         Command::Env(args) => env::run(args, ctx).await,
         Command::Secrets(args) => secrets::run(args, ctx).await,
+        Command::Inspect(args) => inspect::run(args, ctx).await,
+        Command::Scale(args) => scale::run(args, ctx).await,
+        Command::Usage(args) => usage::run(args, ctx).await,
         Command::Token(args) => token::run(args, ctx).await,
         Command::Account(args) => account::run(args, ctx).await,
         Command::Sleep(args) => sleep::run(args, ctx).await,

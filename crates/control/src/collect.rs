@@ -14,6 +14,7 @@ impl Control {
         let before = |age: std::time::Duration| {
             dockless_model::Timestamp(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))
         };
+        self.fold_usage().await?;
         self.db().prune_host_changes(before(CHANGES), now).await?;
         let uploads = self.db().forget_files(before(age), now).await?;
         let (mut blobs, mut bytes) = (0_u64, 0_u64);

@@ -1,7 +1,7 @@
 //! What a gateway asks: who answers at this host?
 
 use crate::{Control, Error};
-use dockless_model::{AccountId, DeploymentId, Digest, Host, Output, ProjectName, Secret};
+use dockless_model::{AccountId, DeploymentId, Digest, Host, Output, ProjectName, Scale, Secret};
 use dockless_store::SealedColumn;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,6 +18,8 @@ pub struct Hosted {
     pub host: Host,
     /// Region label.
     pub region: String,
+    /// Bounds on the instances of each of its programs.
+    pub scale: Scale,
     /// Its output manifest.
     pub output: Arc<Output>,
     /// That manifest's name.
@@ -43,6 +45,7 @@ impl Control {
             project: deployment.name,
             host: deployment.host,
             region: deployment.region,
+            scale: deployment.scale,
             output: Arc::new(output),
             output_digest,
             env,

@@ -1,8 +1,9 @@
 //! A deployment as the wire shows it.
 
 use crate::{Caller, Control};
+use dockless_model::Scale;
 use dockless_store::Deployment;
-use dockless_wire::AliasError;
+use dockless_wire::{AliasError, Auto, ScaleMax, ScaleRule, ScaleRules};
 
 impl Control {
     pub(crate) fn view(&self, caller: &Caller, deployment: &Deployment) -> dockless_wire::Deployment {
@@ -26,6 +27,7 @@ impl Control {
             creator: caller.creator(),
             version: 2,
             kind: "LAMBDAS".to_owned(),
+            scale: scale(deployment),
             target: deployment.target.clone(),
             alias: deployment.aliases.clone(),
             alias_assigned: deployment.alias_assigned_at,
@@ -45,4 +47,13 @@ impl Control {
             error_step: failure.as_ref().and_then(|failure| failure.step.clone()),
         }
     }
+}
+
+fn scale(deployment: &Deployment) -> ScaleRules {
+    let scale = deployment.scale;
+    if scale == Scale::default() {
+        return ScaleRules::new();
+    }
+    let max = scale.max.map_or(ScaleMax::Auto(Auto::Auto), ScaleMax::Count);
+    [(deployment.region.clone(), ScaleRule { min: scale.min, max })].into()
 }

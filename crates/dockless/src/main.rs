@@ -3,10 +3,13 @@
 //! - `dockless serve` becomes the **warden** (and forks its spawners): one thread, no runtime;
 //! - the warden starts the **server** from the same file, under the name [`server::NAME`];
 //! - `dockless doctor` tries what the warden needs, and ends;
+//! - `dockless config` shows the settings, and ends;
 //! - everything else is the **command line**, a client of the HTTP API.
 
+mod config;
 mod dev_ca;
 mod doctor;
+mod ledger;
 mod listen;
 mod platform;
 mod serve;
@@ -14,6 +17,9 @@ mod server;
 mod tls;
 
 use clap::Parser;
+use config::Layered;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Serverless Docker without the dock: give it a folder, get a URL, and it runs only while somebody asks for it.
@@ -30,6 +36,8 @@ struct Program {
 enum Verb {
     #[command(about = "Run the platform on this machine", long_about = serve::ABOUT, after_help = serve::EXAMPLES)]
     Serve(serve::Args),
+    #[command(about = "Show the settings of the platform", long_about = config::ABOUT, after_help = config::EXAMPLES)]
+    Config(config::Args),
     #[command(about = "Say whether this machine can run the platform", long_about = doctor::ABOUT, after_help = doctor::EXAMPLES)]
     Doctor(doctor::Args),
     #[command(flatten)]
@@ -41,8 +49,13 @@ fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|name| name == server::NAME) {
         return server::main();
     }
-    match dockless_cli::parse::<Program>(std::env::args_os()) {
-        Ok(Program { global, command: Verb::Serve(args) }) => serve::main(&global, args),
+    let line: Vec<OsString> = std::env::args_os().collect();
+    if let Some(path) = config::concerns::<Program>(&line) {
+        return with_settings(line, path);
+    }
+    match dockless_cli::parse::<Program>(line) {
+        // Read above, with the file under it.
+        Ok(Program { command: Verb::Serve(_) | Verb::Config(_), .. }) => ExitCode::FAILURE,
         Ok(Program { global, command: Verb::Doctor(args) }) => doctor::main(&global, &args),
         Ok(Program { global, command: Verb::Client(command) }) => {
             dockless_cli::run(&global, command, <Program as clap::CommandFactory>::command())
@@ -51,5 +64,14 @@ fn main() -> ExitCode {
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
+    }
+}
+
+/// A line whose flags may also be in a file.
+fn with_settings(line: Vec<OsString>, path: &[&str]) -> ExitCode {
+    match config::layer::<Program>(line, path, Path::new(config::DEFAULT_FILE)) {
+        Ok(Layered { program: Program { global, command: Verb::Serve(args) }, .. }) => serve::main(&global, args),
+        Ok(Layered { program, settings }) => config::show(&settings, program.global.json),
+        Err(error) => config::refuse(&error),
     }
 }

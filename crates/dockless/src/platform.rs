@@ -1,5 +1,6 @@
 //! Control's port to this machine, over node, pool and builders; and the gateway's port to control.
 
+use crate::ledger::Ledger;
 use dockless_blob::BlobStore;
 use dockless_build::{Level, Source};
 use dockless_control::{
@@ -174,12 +175,15 @@ fn record(line: &LogLine) -> LogRecord {
 
 /// The gateway's way to what control stores.
 #[derive(Debug)]
-pub(crate) struct Hosts(pub(crate) Control);
+pub(crate) struct Hosts {
+    pub(crate) control: Control,
+    pub(crate) ledger: Ledger,
+}
 
 impl Directory for Hosts {
     fn load<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Option<Arc<Deployment>>, LoadError>> {
         Box::pin(async move {
-            let hosted = self.0.load_host(host).await.map_err(|error| LoadError(Box::new(error)))?;
+            let hosted = self.control.load_host(host).await.map_err(|error| LoadError(Box::new(error)))?;
             let Some(hosted) = hosted else { return Ok(None) };
             let routes = Table::compile(&hosted.output.routes).map_err(|error| LoadError(Box::new(error)))?;
             let functions = hosted.output.functions.iter();
@@ -200,6 +204,7 @@ impl Directory for Hosts {
                 (name.clone(), Arc::new(spec))
             };
             let programs: BTreeMap<_, _> = functions.chain(services).map(spec).collect();
+            let counters = self.ledger.counters(&hosted.id);
             Ok(Some(Arc::new(Deployment {
                 id: hosted.id,
                 account: hosted.account,
@@ -208,7 +213,9 @@ impl Directory for Hosts {
                 output: hosted.output,
                 routes: Arc::new(routes),
                 programs,
-                disabled: false,
+                disabled: hosted.scale.is_disabled(),
+                scale: hosted.scale,
+                counters,
             })))
         })
     }

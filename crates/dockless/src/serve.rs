@@ -38,6 +38,9 @@ pub(crate) const EXAMPLES: &str = "Examples:
 /// Flags of `dockless serve`; the data folder is the global `--data`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
+    /// File with settings: each flag of this command is a key there
+    #[arg(long, value_name = "FILE", env = "DOCKLESS_CONFIG")]
+    config: Option<PathBuf>,
     /// Where to listen, ADDRESS[=ROLE][+tls]; may be repeated. ROLE is api, apps or both; both is the default on the
     /// loopback, apps elsewhere. With a certificate the listeners marked +tls speak HTTPS, or all if none is marked
     #[arg(long, value_name = "ADDR", env = "DOCKLESS_LISTEN", value_delimiter = ',', default_value = "127.0.0.1:3000")]
@@ -102,6 +105,8 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
     }
     let all_tls = certificates.is_some() && !args.listen.iter().any(|listen| listen.tls);
     let secret_keys = keys::read(&data)?;
+    // Everything that can be wrong is found before a port is bound.
+    let node = Captured::node(&args.node)?;
     let mut listeners: Vec<OwnedFd> = Vec::new();
     let mut bound = Vec::new();
     for listen in &args.listen {
@@ -120,7 +125,6 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
     let (Some(api), Some(apps)) = (api, apps) else {
         bail!("no listener answers for {}: add --listen ADDRESS={0}", if api.is_none() { "api" } else { "apps" });
     };
-    let node = Captured::node(&args.node)?;
     let mut api_address = api.address;
     if api_address.ip().is_unspecified() {
         api_address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());

@@ -1,5 +1,6 @@
 //! The unprivileged server process: everything put together, and taken apart in order.
 
+use crate::ledger::{End, Ends, Ledger};
 use crate::listen::Role;
 use crate::platform::{Hosts, Machine, REGION};
 use crate::tls::{self, TlsConfig};
@@ -100,6 +101,8 @@ struct Server {
     node: Node,
     pool: Pool,
     gateway: Gateway,
+    /// Where ends of instances are written down.
+    ends: Ends,
     listeners: TaskTracker,
     /// Stops accepting.
     closing: CancellationToken,
@@ -135,11 +138,12 @@ async fn run(
         .await
         .context("cannot open the control plane")?;
     control.ensure_owner(&config.token).await.context("cannot store the owner's token")?;
+    let ledger = Ledger::default();
     let mut gateway_config = GatewayConfig::new(config.domain.clone());
     gateway_config.server_timing = config.server_timing;
     let hand_over = Drain { idle_grace: gateway_config.idle_timeout, ..gateway_config.drain };
     let gateway = Gateway::new(
-        Arc::new(Hosts(control.clone())),
+        Arc::new(Hosts { control: control.clone(), ledger: ledger.clone() }),
         pool.clone(),
         blobs,
         api_service(control.clone()),
@@ -151,9 +155,13 @@ async fn run(
         Change::Removed(deployment) => hosts.forget_deployment(deployment),
         Change::All => hosts.clear(),
     });
+    let closing_books = CancellationToken::new();
+    let (ends, keeping) = ledger.keep(control.clone(), pool.clone(), closing_books.clone());
+    let keeping = tokio::spawn(keeping);
     let server = Server {
         node,
         pool,
+        ends,
         gateway,
         listeners: TaskTracker::new(),
         closing: CancellationToken::new(),
@@ -184,6 +192,10 @@ async fn run(
     server.node.serving().await.context("the warden does not want this server")?;
     server.live(&mut events, hand_over, Duration::from_millis(config.grace_ms)).await;
     ending.cancel();
+    closing_books.cancel();
+    if keeping.await.is_err() {
+        tracing::warn!("the last usage is not written down");
+    }
     Ok(())
 }
 
@@ -246,6 +258,7 @@ impl Server {
             NodeEvent::Exited(exit) => {
                 tracing::debug!(instance = %exit.instance, function = %exit.function, status = ?exit.status,
                     cpu_us = exit.usage.cpu_us, "an instance ended");
+                self.ends.tell(End { instance: exit.instance, deployment: exit.deployment, cpu_us: exit.usage.cpu_us });
             }
             NodeEvent::Drain | NodeEvent::Stop { .. } => return ControlFlow::Break(()),
         }
@@ -298,8 +311,10 @@ impl Server {
         };
         let heard = async {
             while let Some(event) = events.next().await {
-                if let NodeEvent::Stop { .. } = event {
-                    return;
+                match event {
+                    NodeEvent::Stop { .. } => return,
+                    NodeEvent::Exited(_) => drop(self.hear(event)),
+                    NodeEvent::Adopted { .. } | NodeEvent::Drain => {}
                 }
             }
         };

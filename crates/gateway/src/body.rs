@@ -1,6 +1,6 @@
 //! Bodies of answers.
 
-use crate::{BodyError, activity::Busy, file_body::FileBody, gateway::ApiBody, streams::Stream};
+use crate::{BodyError, activity::Busy, counters::CountedBody, file_body::FileBody, gateway::ApiBody, streams::Stream};
 use bytes::Bytes;
 use dockless_pool::InvocationBody;
 use http_body::{Frame, SizeHint};
@@ -17,6 +17,8 @@ pub(crate) enum Body {
     /// Holds the lease: dropped before its end it says that the client is gone.
     Invocation(InvocationBody),
     Api(ApiBody),
+    /// One of the others, counted as it goes.
+    Counted(Box<CountedBody>),
 }
 
 impl Body {
@@ -39,6 +41,7 @@ impl http_body::Body for Body {
             Self::File(body) => Pin::new(body).poll_frame(context),
             Self::Invocation(body) => Pin::new(body).poll_frame(context),
             Self::Api(body) => Pin::new(body).poll_frame(context),
+            Self::Counted(body) => Pin::new(body).poll_frame(context),
         }
     }
 
@@ -48,6 +51,7 @@ impl http_body::Body for Body {
             Self::File(body) => body.is_end_stream(),
             Self::Invocation(body) => body.is_end_stream(),
             Self::Api(body) => body.is_end_stream(),
+            Self::Counted(body) => body.is_end_stream(),
         }
     }
 
@@ -59,6 +63,7 @@ impl http_body::Body for Body {
             Self::File(body) => body.size_hint(),
             Self::Invocation(body) => body.size_hint(),
             Self::Api(body) => body.size_hint(),
+            Self::Counted(body) => body.size_hint(),
         }
     }
 }

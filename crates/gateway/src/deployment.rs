@@ -1,12 +1,13 @@
 //! What the gateway knows of a deployment, and the port through which it learns it.
 
-use crate::BoxFuture;
-use dockless_model::{AccountId, DeploymentId, Host, Output, ProjectName, SourcePath, output::StaticFile};
+use crate::{BoxFuture, Counters};
+use dockless_model::{AccountId, DeploymentId, Host, Output, ProjectName, Scale, SourcePath, output::StaticFile};
 use dockless_pool::Spec;
 use dockless_routing::Table;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// One deployment, ready to be served. Immutable save for `disabled`: a change of that is published anew.
+/// One deployment, ready to be served. Immutable save for `disabled` and `scale`: a change of
+/// those is published anew.
 #[derive(Debug)]
 pub struct Deployment {
     /// Its id.
@@ -25,6 +26,10 @@ pub struct Deployment {
     pub programs: BTreeMap<SourcePath, Arc<Spec>>,
     /// Scaled to zero by its owner: every request is refused.
     pub disabled: bool,
+    /// What its visitors cost: filled by the gateway.
+    pub counters: Arc<Counters>,
+    /// Bounds on the instances of each of its programs, as its owner wants them.
+    pub scale: Scale,
 }
 
 /// What stands at an output path.

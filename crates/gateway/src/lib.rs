@@ -13,6 +13,7 @@ mod authority;
 mod body;
 mod config;
 mod connection;
+mod counters;
 mod deployment;
 mod file_body;
 mod files;
@@ -35,6 +36,7 @@ mod upload;
 
 pub use authority::Role;
 pub use config::{Drain, GatewayConfig, HostsConfig};
+pub use counters::{Counted, Counters};
 pub use deployment::{Deployment, Directory, LoadError};
 pub use dockless_pool::BodyError;
 pub use gateway::{ApiBody, ApiService, Gateway, Peer};

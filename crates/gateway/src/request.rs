@@ -4,6 +4,7 @@ use crate::{
     ID_HEADER,
     authority::{Authority, Role},
     body::Body,
+    counters::Bill,
     deployment::{Deployment, Found},
     function::Call,
     gateway::{Inner, Peer},
@@ -52,7 +53,8 @@ impl Inner {
         let begin = Instant::now();
         let id = RequestId::random(&*self.config.entropy);
         let (method, format) = (request.method().clone(), Format::of(request.headers()));
-        let mut response = match self.dispatch(request, &id, peer, role).await {
+        let mut bill = Bill::new(begin);
+        let mut response = match self.dispatch(request, &id, peer, role, &mut bill).await {
             Ok(response) => response,
             Err(Failure { code, detail }) => {
                 if code == Code::Internal {
@@ -68,7 +70,7 @@ impl Inner {
         headers.insert(header::SERVER, HeaderValue::from_static("dockless"));
         set(headers, ID_HEADER, id.as_str());
         tracing::debug!(request_id = %id, %method, status, took_us = begin.elapsed().as_micros(), "answered");
-        response
+        bill.settle(response)
     }
 
     async fn dispatch(
@@ -77,6 +79,7 @@ impl Inner {
         id: &RequestId,
         peer: Peer,
         role: Role,
+        bill: &mut Bill,
     ) -> Result<Response<Body>, Failure> {
         let (head, body) = request.into_parts();
         let authority = Authority::of(&head).map_err(Failure::bad)?;
@@ -87,6 +90,7 @@ impl Inner {
             return Ok((self.api)(request).await.map(Body::Api));
         }
         let deployment = self.hosts.find(&authority.host).await?;
+        bill.goes_to(&deployment.counters);
         if deployment.disabled {
             return Err(Failure::new(Code::DeploymentDisabled, deployment.id.as_str()));
         }
@@ -94,6 +98,7 @@ impl Inner {
             return Err(Failure::new(Code::MethodNotAllowed, head.method.as_str()));
         }
         if let Some(spec) = deployment.only_service() {
+            bill.uses(spec);
             let query = head.uri.query().map(str::to_owned);
             let call = Call { id, spec, authority: &authority, peer: peer.0.ip().to_canonical(), query };
             return self.call(call, head, body).await;
@@ -109,6 +114,7 @@ impl Inner {
         match found.map(|found| (found.found, found.query)) {
             Some((Found::File(file), _)) => self.files.answer(file, &head).await,
             Some((Found::Program(spec), query)) => {
+                bill.uses(spec);
                 let call = Call { id, spec, authority: &authority, peer: peer.0.ip().to_canonical(), query };
                 self.call(call, head, body).await
             }

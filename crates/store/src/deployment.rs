@@ -5,7 +5,7 @@ use crate::{
     row::{CHUNK, Columns},
 };
 use dockless_model::{
-    AccountId, DeploymentId, DeploymentState, Digest, Host, ProjectId, ProjectName, Timestamp,
+    AccountId, DeploymentId, DeploymentState, Digest, Host, ProjectId, ProjectName, Scale, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, sqlite::SqliteRow};
@@ -62,6 +62,8 @@ pub struct Deployment {
     pub target: Option<String>,
     /// Labels of the client.
     pub meta: BTreeMap<String, String>,
+    /// Bounds on its instances.
+    pub scale: Scale,
     /// Whether its project's alias may follow it.
     pub wants_alias: bool,
     /// When its aliases were settled.
@@ -104,7 +106,7 @@ pub struct Served {
 
 const SELECT: &str = "SELECT d.id, d.account_id, d.project_id, p.name, d.region, own.host, d.state, d.sequence, \
     d.created_at, d.building_at, d.ready_at, d.target, d.meta, d.wants_alias, d.alias_assigned_at, d.alias_error, \
-    d.error_code, d.error_message, d.error_step, d.source, d.output";
+    d.error_code, d.error_message, d.error_step, d.source, d.output, d.scale_min, d.scale_max";
 const FROM: &str = "FROM deployments d JOIN projects p ON p.id = d.project_id \
     JOIN hosts own ON own.deployment_id = d.id AND own.kind = 'deployment'";
 
@@ -137,12 +139,21 @@ fn read(row: &SqliteRow) -> Result<Deployment, StoreError> {
         ready_at: row.maybe_time("ready_at")?,
         target: row.maybe_text("target")?,
         meta: row.json("meta")?,
+        scale: scale(row)?,
         wants_alias: row.flag("wants_alias")?,
         alias_assigned_at: row.maybe_time("alias_assigned_at")?,
         alias_error,
         failure,
         source: row.noun("source")?,
         output: row.maybe_noun("output")?,
+    })
+}
+
+fn scale(row: &SqliteRow) -> Result<Scale, StoreError> {
+    let count = |number: i64, column| u32::try_from(number).map_err(|error| StoreError::corrupt(column, error));
+    Ok(Scale {
+        min: count(row.number("scale_min")?, "scale_min")?,
+        max: row.maybe_number("scale_max")?.map(|max| count(max, "scale_max")).transpose()?,
     })
 }
 

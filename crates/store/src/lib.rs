@@ -25,9 +25,11 @@ mod publish;
 mod reference;
 mod remove;
 mod row;
+mod scale;
 mod sealed;
 mod secret;
 mod token;
+mod usage;
 mod variable;
 
 pub use account::{Account, NewAccount};
@@ -46,4 +48,5 @@ pub use publish::{Finished, Published};
 pub use sealed::SealedColumn;
 pub use secret::{SecretRemoval, SecretRow};
 pub use token::{NewToken, Token};
+pub use usage::{UsageCounters, UsageRow};
 pub use variable::Variable;

@@ -4,10 +4,12 @@ use crate::StoreError;
 use sqlx::SqlitePool;
 
 /// Version n is the n-th, counted from 1. Append only.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/0001_first_light.sql"),
     include_str!("../migrations/0002_aliases.sql"),
     include_str!("../migrations/0003_secrets.sql"),
+    include_str!("../migrations/0004_scale.sql"),
+    include_str!("../migrations/0005_usage.sql"),
 ];
 
 /// Brings the file to the newest version, in one transaction: two processes that open it at once do not collide.

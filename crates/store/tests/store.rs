@@ -7,7 +7,7 @@ use dockless_model::{
 };
 use dockless_store::{
     Claimed, Created, Db, Doomed, Failure, FileRow, Filter, Finished, NewAccount, NewDeployment, NewEvent, NewToken,
-    StoreError,
+    StoreError, UsageCounters,
 };
 use std::{collections::BTreeSet, path::PathBuf};
 use tempfile::TempDir;
@@ -454,4 +454,39 @@ async fn changes_that_were_pruned_are_unknown_not_absent() {
     assert_eq!(db.host_changes(start, seen).await.unwrap(), None);
     assert_eq!(db.host_changes(seen, seen).await.unwrap(), Some(Vec::new()));
     assert_eq!(fixture.state(&new.id).await, DeploymentState::Ready);
+}
+
+#[tokio::test]
+async fn usage_is_cumulative_for_each_source_and_stays_the_same_when_it_is_added_up() {
+    let fixture = Fixture::new().await;
+    let (db, new) = (&fixture.db, fixture.create("site", 1000).await);
+    let counters = |requests| UsageCounters { requests, cpu_us: 10 * requests, ..UsageCounters::default() };
+    let put = async |source: &str, requests, at| {
+        db.put_usage(source, &[(new.id.clone(), counters(requests))], Timestamp(at)).await.unwrap();
+    };
+    let sum = async || db.usage(&fixture.account, Some("site")).await.unwrap()[0].counters;
+    put("one", 3, 2000).await;
+    put("one", 5, 2001).await;
+    put("one", 5, 2002).await;
+    put("two", 4, 2003).await;
+    put("three", 1, 9000).await;
+    assert_eq!(sum().await, counters(10));
+    for round in 0..3 {
+        db.fold_usage("two", Timestamp(5000), Timestamp(9001 + round)).await.unwrap();
+        assert_eq!(sum().await, counters(10));
+    }
+    // The live one goes on from where it was, and a later one of those that are over is added to the sum.
+    put("two", 6, 9005).await;
+    assert_eq!(sum().await, counters(12));
+    db.fold_usage("other", Timestamp(9500), Timestamp(9600)).await.unwrap();
+    assert_eq!(sum().await, counters(12));
+    // It outlives the deployment, not the account; strangers see nothing of it.
+    db.remove_deployment(&fixture.account, &new.id, NODE, Timestamp(9700)).await.unwrap().unwrap();
+    assert_eq!(sum().await, counters(12));
+    put("late", 1, 9800).await;
+    assert_eq!(sum().await, counters(12), "nothing new of what is gone");
+    let other = account(db, "other").await;
+    assert!(db.usage(&other, None).await.unwrap().is_empty());
+    db.remove_account(&fixture.account, NODE, Timestamp(9900)).await.unwrap();
+    assert!(db.usage(&fixture.account, None).await.unwrap().is_empty());
 }

@@ -1,5 +1,6 @@
 //! Deployments as they are read.
 
+use crate::ScaleRules;
 use dockless_model::{AccountId, BuildId, DeploymentId, DeploymentState, Host, ProjectId, ProjectName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,6 +48,9 @@ pub struct Deployment {
     /// `LAMBDAS`: functions and static files.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Bounds on its instances by region, unless they are the usual ones.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scale: ScaleRules,
     /// `production` or null.
     #[serde(default)]
     pub target: Option<String>,
@@ -249,6 +253,7 @@ mod tests {
             creator: Creator { uid: AccountId::random(&OsEntropy), username: "owner".to_owned(), email: String::new() },
             version: 2,
             kind: "LAMBDAS".to_owned(),
+            scale: BTreeMap::new(),
             target: None,
             alias: Vec::new(),
             alias_assigned: None,

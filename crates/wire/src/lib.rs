@@ -15,8 +15,10 @@ pub mod file;
 mod instance;
 mod log;
 mod project;
+mod scale;
 mod secret;
 mod status;
+mod usage;
 mod user;
 
 pub use account::{
@@ -34,9 +36,11 @@ pub use file::Uploaded;
 pub use instance::{Instance, InstanceList, Slept};
 pub use log::LogRecord;
 pub use project::{AliasRequest, CreateProject, Production, Project, ProjectRemoved, Promoted, Targets};
+pub use scale::{Auto, InstancesByRegion, RegionInstances, ScaleMax, ScaleRule, ScaleRules};
 pub use secret::{
     CreateSecret, CreateVariable, RenameSecret, SecretInfo, SecretList, SecretRemoved, SecretRenamed, Variable,
     VariableList, VariableRemoved,
 };
 pub use status::{RuntimeStatus, Status, Upgraded};
+pub use usage::{Usage, UsageList};
 pub use user::{Billing, TeamList, User, UserBody};

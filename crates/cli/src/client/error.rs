@@ -133,10 +133,8 @@ fn refusal(status: u16, detail: &ErrorDetail) -> Failure {
         401 => Failure::unreachable(said).hint(SIGN_IN),
         403 if detail.code == "not_authorized" => Failure::unreachable(said).hint(SIGN_IN),
         404 => Failure::refused(said).hint("`dockless ls` shows what there is"),
-        400..=499 => match hint_for(&detail.code) {
-            Some(hint) => Failure::refused(said).hint(hint),
-            None => Failure::refused(said),
-        },
+        400..=499 => Failure::refused(said)
+            .hint(hint_for(&detail.code).unwrap_or("`dockless COMMAND --help` says what a command takes")),
         // Our room, not our mistake.
         503 | 507 => Failure::refused(said).hint("`dockless status` shows how the server is doing"),
         _ => Failure::bug(said).hint("the server's own log says more"),
@@ -146,7 +144,8 @@ fn refusal(status: u16, detail: &ErrorDetail) -> Failure {
 /// What to try, by the name of the refusal.
 fn hint_for(code: &str) -> Option<&'static str> {
     Some(match code {
-        "forbidden" => "the owner of the platform may: use their token",
+        "conflict" => "nothing was changed; `dockless COMMAND --help` says what a command takes",
+        "forbidden" => "only the owner of the platform can do or allow this",
         "invalid_alias" => "a name without a dot becomes NAME.DOMAIN: dockless alias set URL shop",
         "alias_in_use" => "choose another name; `dockless alias ls` shows yours",
         "deployment_not_ready" => "`dockless ls` shows its state",

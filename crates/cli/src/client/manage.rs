@@ -132,6 +132,32 @@ impl Client {
         self.delete(&["v2", "secrets", name]).await
     }
 
+    /// Scales a deployment.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn scale(&self, name: &Name, rules: &wire::ScaleRules) -> Result<wire::Deployment, CallError> {
+        let path = ["v3", "deployments", name.as_str(), "instances"];
+        self.ask(self.request(Method::PATCH, &path).json(rules)).await
+    }
+
+    /// Lists a deployment's builds with what they left.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn builds(&self, name: &Name) -> Result<wire::BuildList, CallError> {
+        self.get(&["v11", "deployments", name.as_str(), "builds"]).await
+    }
+
+    /// What deployments cost.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn usage(&self, project: Option<&str>) -> Result<wire::UsageList, CallError> {
+        let query: Vec<_> = project.map(|project| ("project", project)).into_iter().collect();
+        self.ask(self.request(Method::GET, &["v1", "usage"]).query(&query)).await
+    }
+
     /// Lists accounts.
     ///
     /// # Errors

@@ -70,7 +70,8 @@ pub(crate) async fn run(args: &Args, ctx: &Context) -> Outcome {
                     ctx.printer.answer(&text).context("cannot print")?;
                 }
             }
-            ctx.printer.hint(&format!("deployments keep what they have: `dockless --name {project}` makes one with it"));
+            ctx.printer
+                .hint(&format!("deployments keep what they have: `dockless --name {project}` makes one with it"));
         }
         Action::Ls { project } => {
             let list = client.variables(project).await.map_err(|error| error.or_see(SEE_PROJECTS))?;

@@ -21,7 +21,8 @@ const RECONNECT: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:
   dockless logs http://hello.localhost:3000 -f
-  dockless logs hello.localhost -n 50 --since 10m")]
+  dockless logs hello.localhost -n 50 --since 10m
+  dockless logs hello.localhost --function api/date --grep timeout")]
 pub struct Args {
     /// Which deployment
     #[arg(value_name = "URL|ID", value_parser = Name::parse)]
@@ -29,12 +30,30 @@ pub struct Args {
     /// Stay, and print what comes
     #[arg(long, short)]
     pub follow: bool,
-    /// Begin with the last N lines
+    /// Begin with the last N lines; filters look at those alone
     #[arg(long, short = 'n', value_name = "N")]
     pub lines: Option<u32>,
+    /// Only lines of this function: its path, e.g. api/date
+    #[arg(long, value_name = "PATH")]
+    pub function: Option<String>,
+    /// Only lines with this text in them
+    #[arg(long, short, value_name = "TEXT")]
+    pub grep: Option<String>,
+    /// Only what went to stderr, and what the platform says
+    #[arg(long)]
+    pub errors: bool,
     /// Only what came after this line (the `id` of --json), or within this time: 90s, 10m, 2h
     #[arg(long, value_name = "ID|TIME", value_parser = since)]
     pub since: Option<Since>,
+}
+
+impl Args {
+    /// Whether a line is asked for. Looked at here, behind the server's own limits: `-n` counts lines before that.
+    fn shows(&self, record: &LogRecord) -> bool {
+        self.function.as_ref().is_none_or(|function| record.function.as_ref() == Some(function))
+            && self.grep.as_ref().is_none_or(|text| record.text.contains(text.as_str()))
+            && (!self.errors || record.kind != "stdout")
+    }
 }
 
 /// Where a log begins.
@@ -115,6 +134,9 @@ async fn stream(
         range.since = Some(line.record.id);
         range.limit = None;
         if not_before.is_some_and(|limit| line.record.date.since(Timestamp(0)) < limit) {
+            continue;
+        }
+        if !args.shows(&line.record) {
             continue;
         }
         let text = if ctx.printer.is_json() { line.text } else { shown(&line.record) };

@@ -121,6 +121,8 @@ impl Server {
             routes: Arc::new(Table::default()),
             programs: BTreeMap::new(),
             disabled: false,
+            counters: Arc::default(),
+            scale: dockless_model::Scale::default(),
         });
         self.hosts.deployments.lock().unwrap().insert(host, Arc::clone(&deployment));
         deployment
@@ -259,6 +261,8 @@ pub fn copy(deployment: &Deployment) -> Deployment {
         routes: Arc::clone(&deployment.routes),
         programs: deployment.programs.clone(),
         disabled: deployment.disabled,
+        counters: Arc::clone(&deployment.counters),
+        scale: deployment.scale,
     }
 }
 

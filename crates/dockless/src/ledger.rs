@@ -1,0 +1,150 @@
+//! Keeps count of what deployments cost, and tells control now and then: of the gateway's counters, of sleeping instances,
+//! and of instances that have ended.
+
+use dockless_control::Control;
+use dockless_control::UsageCounters;
+use dockless_gateway::Counters;
+use dockless_model::{DeploymentId, InstanceId, InstanceState};
+use dockless_pool::Pool;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How often instances are looked at, and how exactly their sleep is known.
+const LOOK: Duration = Duration::from_secs(1);
+/// A crash loses what was counted since the last report.
+const REPORT: Duration = Duration::from_secs(5);
+/// Ends that wait to be written; more at once are written late, not lost: the warden's news wait behind them.
+const ENDS: usize = 1024;
+
+/// An instance that has ended.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) instance: InstanceId,
+    pub(crate) deployment: DeploymentId,
+    pub(crate) cpu_us: u64,
+}
+
+/// Counters by deployment; clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger(Arc<Mutex<HashMap<DeploymentId, Account>>>);
+
+#[derive(Debug, Default)]
+struct Account {
+    counters: Arc<Counters>,
+    asleep: Duration,
+    reported: UsageCounters,
+}
+
+/// Where ends are told.
+#[derive(Debug, Clone)]
+pub(crate) struct Ends(mpsc::Sender<End>);
+
+impl Ends {
+    /// Tells of an end; one that finds no room is said in the log and costs its processor time.
+    pub(crate) fn tell(&self, end: End) {
+        if let Err(error) = self.0.try_send(end) {
+            tracing::warn!(%error, "an instance's usage is not written down");
+        }
+    }
+}
+
+impl Ledger {
+    /// The counters that the gateway fills.
+    pub(crate) fn counters(&self, deployment: &DeploymentId) -> Arc<Counters> {
+        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&accounts.entry(deployment.clone()).or_default().counters)
+    }
+
+    /// A channel for ends, and the loop that writes everything down. It ends, having written the rest, once told to.
+    pub(crate) fn keep(
+        &self,
+        control: Control,
+        pool: Pool,
+        ending: CancellationToken,
+    ) -> (Ends, impl Future<Output = ()> + use<>) {
+        let (tell, mut ends) = mpsc::channel::<End>(ENDS);
+        let ledger = self.clone();
+        let work = async move {
+            let mut looks = tokio::time::interval(LOOK);
+            looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let (mut looked, mut reported) = (Instant::now(), Instant::now());
+            loop {
+                tokio::select! {
+                    () = ending.cancelled() => break,
+                    Some(end) = ends.recv() => write_end(&control, &end).await,
+                    _ = looks.tick() => {
+                        let now = Instant::now();
+                        ledger.look(&pool, now - looked);
+                        looked = now;
+                        if now - reported >= REPORT {
+                            reported = now;
+                            ledger.report(&control).await;
+                        }
+                    }
+                }
+            }
+            while let Ok(end) = ends.try_recv() {
+                write_end(&control, &end).await;
+            }
+            ledger.report(&control).await;
+        };
+        (Ends(tell), work)
+    }
+
+    fn look(&self, pool: &Pool, span: Duration) {
+        let mut sleeping: BTreeMap<DeploymentId, u32> = BTreeMap::new();
+        for info in pool.instances() {
+            if info.state == InstanceState::Frozen {
+                *sleeping.entry(info.deployment).or_default() += 1;
+            }
+        }
+        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (deployment, count) in sleeping {
+            accounts.entry(deployment).or_default().asleep += span * count;
+        }
+    }
+
+    /// Writes down what has changed. What cannot be written now is written with the next report.
+    async fn report(&self, control: &Control) {
+        let changed: Vec<_> = {
+            let accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let sums = accounts.iter().map(|(id, account)| (id, account.sums(), account.reported));
+            sums.filter(|(_, sums, reported)| sums != reported).map(|(id, sums, _)| (id.clone(), sums)).collect()
+        };
+        if changed.is_empty() {
+            return;
+        }
+        if let Err(error) = control.record_usage(&changed).await {
+            tracing::warn!(%error, "usage is not written down yet");
+            return;
+        }
+        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, sums) in changed {
+            accounts.entry(id).or_default().reported = sums;
+        }
+    }
+}
+
+impl Account {
+    fn sums(&self) -> UsageCounters {
+        let counted = self.counters.read();
+        UsageCounters {
+            requests: counted.requests,
+            // Told by instances as they end, each for itself.
+            cpu_us: 0,
+            memory_mib_ms: counted.memory_mib_ms,
+            bytes_out: counted.bytes_out,
+            asleep_ms: u64::try_from(self.asleep.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+async fn write_end(control: &Control, end: &End) {
+    if let Err(error) = control.record_end(&end.instance, &end.deployment, end.cpu_us).await {
+        tracing::warn!(%error, instance = %end.instance, "an instance's usage is not written down");
+    }
+}
