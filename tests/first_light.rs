@@ -48,6 +48,8 @@ fn every_function_of_the_example_answers() {
     assert!(text.contains("20") && text.contains('T') && text.contains('Z'), "{date:?}");
 
     assert_eq!(hello.json("/api/counter")["count"], 1);
+    // A request that comes before the end of the last is told may be given an instance of its own.
+    let _ = server.frozen(&hello, "api/counter");
     assert_eq!(hello.json("/api/counter")["count"], 2, "state is kept while the instance lives");
 
     let user = hello.json("/api/user/ada");
@@ -55,6 +57,7 @@ fn every_function_of_the_example_answers() {
     assert_eq!(hello.json("/api/user/gr%C3%A4fin%20x?y=1")["id"], "gräfin x");
 
     assert_eq!(hello.json("/api/tmp")["before"], Value::Null);
+    let _ = server.frozen(&hello, "api/tmp");
     assert!(hello.json("/api/tmp")["before"].as_str().is_some_and(|note| note.starts_with("written at")));
 
     let log = hello.get("/api/log").expect(200);
@@ -66,6 +69,7 @@ fn every_function_of_the_example_answers() {
     }
 
     // The same function under its file's name, and nothing of its source.
+    let _ = server.frozen(&hello, "api/counter");
     assert_eq!(hello.json("/api/counter.js")["count"], 3);
     for path in ["/api/user", "/api/none", "/package.json"] {
         assert_eq!(hello.get(path).status(), 404, "{path}");
