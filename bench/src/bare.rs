@@ -41,13 +41,47 @@ impl Bare {
     /// # Errors
     /// It does not answer as it should.
     pub(crate) fn sample(&self) -> anyhow::Result<Duration> {
+        let began = Instant::now();
+        let (_running, answer) = self.start()?;
+        Ok(answer.first_byte - began)
+    }
+
+    /// One that stays.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub(crate) fn stay(&self) -> anyhow::Result<Resident> {
+        let (running, answer) = self.start()?;
+        Ok(Resident { server: answer.server, _running: running })
+    }
+
+    fn start(&self) -> anyhow::Result<(Running, Answer)> {
         let port = free_port()?;
         let mut command = Command::new(&self.node);
         command.arg(crate::root().join("bench/peer/server.js")).env_clear().env("PORT", port.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let began = Instant::now();
-        let _running = Running::start(&mut command, GRACE)?;
+        let running = Running::start(&mut command, GRACE)?;
         let answer = first_answer(port, PAUSE)?;
+        Ok((running, answer))
+    }
+}
+
+/// A bare process that answers until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    server: SocketAddr,
+    _running: Running,
+}
+
+impl Resident {
+    /// How long the first byte of one answer takes.
+    ///
+    /// # Errors
+    /// No answer, or not the handler's.
+    pub(crate) fn request(&self) -> anyhow::Result<Duration> {
+        let began = Instant::now();
+        let answer = http::exchange(self.server, Request::get("peer", "/"))?.ok()?;
+        expect_date(&answer.body)?;
         Ok(answer.first_byte - began)
     }
 }

@@ -11,6 +11,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
+    /// Who gave it.
+    pub(crate) server: SocketAddr,
     /// When the first byte of it was here.
     pub(crate) first_byte: Instant,
     pub(crate) status: u16,
@@ -52,7 +54,7 @@ pub(crate) fn exchange(server: SocketAddr, request: Request<'_>) -> anyhow::Resu
     anyhow::ensure!(first > 0, "closed without an answer");
     bytes.truncate(first);
     stream.read_to_end(&mut bytes)?;
-    parse(first_byte, &bytes)
+    parse(server, first_byte, &bytes)
 }
 
 impl Answer {
@@ -72,7 +74,7 @@ impl Answer {
     }
 }
 
-fn parse(first_byte: Instant, bytes: &[u8]) -> anyhow::Result<Answer> {
+fn parse(server: SocketAddr, first_byte: Instant, bytes: &[u8]) -> anyhow::Result<Answer> {
     let end = find(bytes, b"\r\n\r\n").context("ended within its headers")?;
     let (head, rest) = bytes.split_at(end);
     let rest = rest.get(4..).unwrap_or_default();
@@ -85,7 +87,7 @@ fn parse(first_byte: Instant, bytes: &[u8]) -> anyhow::Result<Answer> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut answer = Answer { first_byte, status, headers, body: Vec::new() };
+    let mut answer = Answer { server, first_byte, status, headers, body: Vec::new() };
     answer.body = if answer.header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
         join_chunks(rest)?
     } else {
@@ -122,7 +124,7 @@ mod tests {
 
     #[test]
     fn answers_are_read_whole_or_not_at_all() {
-        let read = |text: &str| parse(Instant::now(), text.as_bytes());
+        let read = |text: &str| parse(([127, 0, 0, 1], 80).into(), Instant::now(), text.as_bytes());
         let plain = read("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer-Timing: a\r\n\r\nhi").unwrap();
         assert_eq!((plain.status, plain.header("server-timing"), plain.body.as_slice()), (200, Some("a"), &b"hi"[..]));
         let chunked =

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// Rows in the order of the table, and what they are.
-const ROWS: [(&str, &str); 17] = [
+const ROWS: [(&str, &str); 21] = [
     ("docker", "docker run -d -p, first byte"),
     ("bare", "bare node, first byte"),
     ("cold-shelf", "cold function, shelf hit, first byte"),
@@ -27,6 +27,10 @@ const ROWS: [(&str, &str); 17] = [
     ("frozen-awake-thaw", "  of which the thaw, by the server"),
     ("warm-awake", "warm, processors kept awake"),
     ("warm-idle-awake", "  the same after 30 ms without requests"),
+    ("bare-warm", "bare node that runs, first byte"),
+    ("bare-idle", "  the same after 30 ms without requests"),
+    ("bare-warm-awake", "bare node that runs, processors awake"),
+    ("bare-idle-awake", "  the same after 30 ms without requests"),
     ("density", "frozen, 200 from the shelf, PSS each"),
     ("density-new", "frozen, 200 from nothing, PSS each"),
 ];

@@ -1,7 +1,7 @@
 //! The order of the measurement.
 
 use crate::awake::Awake;
-use crate::bare::Bare;
+use crate::bare::{Bare, Resident};
 use crate::density::{self, Group};
 use crate::docker::Docker;
 use crate::machine::Machine;
@@ -83,7 +83,8 @@ pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
         let site = platform.deploy("bench-miss", &files)?;
         cold.push(Cold { row: "cold-miss", part: "cold-miss-boot", platform, site, expected: Start::New });
     }
-    let frozen = if wants("frozen") { Some(shelf.deploy("bench-frozen", &files)?) } else { None };
+    let frozen =
+        if wants("frozen") { Some((shelf.deploy("bench-frozen", &files)?, Bare::find()?.stay()?)) } else { None };
 
     let timed = plan.wanted.iter().any(|row| row != "density");
     // Round 0 fills the page cache and counts for nothing.
@@ -106,8 +107,8 @@ pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
         for cold in &cold {
             cold.round(&mut rows, &mut machine)?;
         }
-        if let Some(site) = &frozen {
-            frozen_and_warm(&shelf, site, round == 0, &mut rows, &mut machine)?;
+        if let Some((site, resident)) = &frozen {
+            frozen_and_warm(&shelf, site, resident, round == 0, &mut rows, &mut machine)?;
         }
     }
     if !timed {
@@ -144,14 +145,16 @@ impl Cold<'_> {
 }
 
 /// Rows of one way to measure: frozen, of which the thaw, warm, warm after idling.
-const ASLEEP: [&str; 4] = ["frozen", "frozen-thaw", "warm", "warm-idle"];
-const AWAKE: [&str; 4] = ["frozen-awake", "frozen-awake-thaw", "warm-awake", "warm-idle-awake"];
+const ASLEEP: [&str; 6] = ["frozen", "frozen-thaw", "warm", "warm-idle", "bare-warm", "bare-idle"];
+const AWAKE: [&str; 6] =
+    ["frozen-awake", "frozen-awake-thaw", "warm-awake", "warm-idle-awake", "bare-warm-awake", "bare-idle-awake"];
 
-/// A request to a frozen instance, then two to the same while it still runs: at once, and after some idling. First as the
-/// machine is, then with its processors kept from sleeping.
+/// A request to a frozen instance, then two to the same while it still runs: at once, and after some idling; and the last
+/// two to a bare process. First as the machine is, then with its processors kept from sleeping.
 fn frozen_and_warm(
     platform: &Platform,
     site: &Site,
+    bare: &Resident,
     first: bool,
     rows: &mut Rows,
     machine: &mut Machine,
@@ -160,7 +163,7 @@ fn frozen_and_warm(
         platform.request(site, "/api/date")?;
     }
     for names in [ASLEEP, AWAKE] {
-        let [frozen, thaw, warm, warm_idle] = names;
+        let [frozen, thaw, warm, warm_idle, bare_warm, bare_idle] = names;
         let instances = platform.all_frozen(site, 1)?;
         let pid = instances.first().and_then(|instance| instance.pid).context("ps shows no process")?;
         machine.quiet()?;
@@ -170,7 +173,12 @@ fn frozen_and_warm(
         let at_once = platform.request(site, "/api/date");
         std::thread::sleep(IDLE);
         let idle = platform.request(site, "/api/date");
+        let bare_at_once = bare.request().and_then(|_| bare.request());
+        std::thread::sleep(IDLE);
+        let bare_after_idling = bare.request();
         drop(awake);
+        keep(rows, bare_warm, bare_at_once)?;
+        keep(rows, bare_idle, bare_after_idling)?;
         keep_told(rows, frozen, Some(thaw), Start::Thaw, thawed)?;
         keep_told(rows, warm, None, Start::Warm, at_once)?;
         keep_told(rows, warm_idle, None, Start::Warm, idle)?;
