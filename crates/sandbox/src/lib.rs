@@ -3,11 +3,14 @@
 //!
 //! - [`protocol`]: server ↔ warden, one JSON message a packet, descriptors beside it;
 //! - [`bundle`]: the manifest of a tree that the warden is asked to import;
-//! - [`frames`]: host ↔ launcher on descriptor 4 of every function sandbox.
+//! - [`frames`]: host ↔ launcher on descriptor 4 of every function sandbox;
+//! - [`workshop`]: server ↔ foreman of a build sandbox, and [`pack`], the stream its files travel in.
 
 pub mod bundle;
 pub mod frames;
+pub mod pack;
 pub mod protocol;
+pub mod workshop;
 
 /// Where a function's code appears inside its sandbox.
 pub const CODE_ROOT: &str = "/var/task";

@@ -125,6 +125,24 @@ pub enum Verb {
         /// Opaque to the warden; given back by `list` so that another server knows what this is. At most [`MAX_TAG`].
         tag: String,
     },
+    /// Make a build sandbox: a work folder of its own, no network but the listener that is handed out. It ends with the
+    /// session that asked for it. → [`Answer::Building`] with three descriptors.
+    Build {
+        /// Chosen by the server.
+        instance: InstanceId,
+        /// Which kind.
+        profile: crate::workshop::Profile,
+        /// Whose interpreter it finds at [`crate::workshop::RUNTIME_ROOT`].
+        runtime: RuntimeId,
+        /// Trees it finds under [`crate::workshop::TOOLS_ROOT`]. At most [`crate::workshop::MAX_TOOLS`].
+        #[serde(default)]
+        tools: Vec<Digest>,
+    },
+    /// End a build sandbox now. Its `built` event follows. → [`Answer::Done`], also if it is gone already.
+    EndBuild {
+        /// Which.
+        instance: InstanceId,
+    },
     /// End a sandbox now, whatever it does. Its `exited` event follows. → [`Answer::Done`], also if it is gone already.
     Kill {
         /// Which.
@@ -205,6 +223,12 @@ pub enum Answer {
     Prepared(Prepared),
     /// To `dial`: sockets beside it.
     Dialled,
+    /// To `build`; the descriptors are the foreman's socket, its messages, and the listener at
+    /// [`crate::workshop::PROXY_PORT`] inside.
+    Building {
+        /// Its first process, as the host counts.
+        pid: u32,
+    },
     /// To `stats`.
     Usage(Usage),
     /// To `list`.
@@ -331,6 +355,15 @@ pub enum Happening {
         instance: InstanceId,
         /// Its tag.
         tag: String,
+        /// How its first process ended.
+        status: ExitStatus,
+        /// Final counters.
+        usage: Usage,
+    },
+    /// A build sandbox is gone; its work folder is being removed.
+    Built {
+        /// Which.
+        instance: InstanceId,
         /// How its first process ended.
         status: ExitStatus,
         /// Final counters.

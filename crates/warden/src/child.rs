@@ -28,6 +28,8 @@ pub(crate) enum Word {
     Failed(Failed),
     /// A service's sandbox is whole and waits at its gate.
     Prepared,
+    /// A build sandbox listens where its proxy will answer; the listener comes beside it.
+    Listening,
     /// An importer is done.
     Imported(Result<Digest, Refusal>),
 }
@@ -86,19 +88,28 @@ pub(crate) fn function(world: &World, filter: &seccomp::Filter, launch: &Launch,
 pub(crate) fn mapped<const N: usize>(sync: &OwnedFd) -> Result<[Detached; N], Failed> {
     let fds = step(
         "wait for the id maps",
-        (|| {
-            orders::wait(sync, rustix::event::PollFlags::IN)?;
-            let ((), fds) = orders::receive(sync)?.ok_or_else(|| io::Error::other("the spawner is gone"))?;
-            <[OwnedFd; N]>::try_from(fds).map_err(|_| io::Error::other("a mount is missing"))
-        })(),
+        wait_for_mounts(sync)
+            .and_then(|fds| <[OwnedFd; N]>::try_from(fds).map_err(|_| io::Error::other("a mount is missing"))),
     )?;
-    step("become root inside", privileges::become_user(0, 0))?;
-    step("make mounts private", mounts::make_all_private())?;
+    enter_namespaces()?;
     Ok(fds.map(Detached::received))
 }
 
+/// What the parent sends once it has written the id maps.
+pub(crate) fn wait_for_mounts(sync: &OwnedFd) -> io::Result<Vec<OwnedFd>> {
+    orders::wait(sync, rustix::event::PollFlags::IN)?;
+    let ((), fds) = orders::receive(sync)?.ok_or_else(|| io::Error::other("the spawner is gone"))?;
+    Ok(fds)
+}
+
+/// Becomes root of the new user namespace, in a mount namespace that tells nobody of its mounts.
+pub(crate) fn enter_namespaces() -> Result<(), Failed> {
+    step("become root inside", privileges::become_user(0, 0))?;
+    step("make mounts private", mounts::make_all_private())
+}
+
 /// Mounts what every root has beside its files.
-fn furnish(world: &World, at: &Path, devices: &Detached) -> Result<(), Failed> {
+pub(crate) fn furnish(world: &World, at: &Path, devices: &Detached) -> Result<(), Failed> {
     let loose = Flags { no_suid: true, no_dev: true, ..Flags::default() };
     step("mount /dev", devices.attach(&at.join("dev")))?;
     step(

@@ -130,7 +130,9 @@ fn fill(
         match orders::receive::<Word>(&sync) {
             Ok(Some((Word::Imported(outcome), _))) => outcome,
             Ok(Some((Word::Failed(failed), _))) => Err(failed.into()),
-            Ok(Some((Word::Prepared, _))) => Err(Refusal::Kernel("an importer spoke as a service".into())),
+            Ok(Some((Word::Prepared | Word::Listening, _))) => {
+                Err(Refusal::Kernel("an importer spoke as somebody else".into()))
+            }
             Ok(None) => Err(Refusal::Kernel("the importer ended without an answer".into())),
             Err(error) => Err(refuse(error)),
         }

@@ -7,6 +7,7 @@
 //! ```
 //! [`run`] is the whole life: make the world, capture runtimes, start the server, serve its wishes, end everything.
 
+mod builds;
 mod child;
 mod config;
 mod groups;
@@ -25,6 +26,7 @@ mod verbs;
 mod warden;
 mod world;
 
+pub use builds::inside_builds;
 pub use config::{RuntimeSource, WardenConfig, WardenError, run_folder};
 pub use probe::{Finding, probe, probe_groups};
 pub use trees::RuntimeFile;

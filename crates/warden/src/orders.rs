@@ -20,6 +20,8 @@ pub(crate) enum Order {
     Launch(Launch),
     /// Make a service sandbox from layers, its program waiting.
     Serve(Serve),
+    /// Make a build sandbox and start its foreman.
+    Build(crate::builds::BuildLaunch),
     /// Make a tree. Descriptors: manifest, contents.
     Import { ticket: Ticket, ids: IdBlock },
 }
@@ -60,6 +62,11 @@ pub(crate) enum Report {
         ticket: Ticket,
         pid: u32,
     },
+    /// Descriptors: pidfd, foreman's socket, its messages, listener inside.
+    Built {
+        ticket: Ticket,
+        pid: u32,
+    },
     Imported {
         ticket: Ticket,
         tree: Digest,
@@ -73,7 +80,10 @@ pub(crate) enum Report {
 impl Report {
     pub(crate) fn ticket(&self) -> Ticket {
         match self {
-            Self::Launched { ticket, .. } | Self::Imported { ticket, .. } | Self::Failed { ticket, .. } => *ticket,
+            Self::Launched { ticket, .. }
+            | Self::Built { ticket, .. }
+            | Self::Imported { ticket, .. }
+            | Self::Failed { ticket, .. } => *ticket,
         }
     }
 }

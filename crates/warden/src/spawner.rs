@@ -65,6 +65,13 @@ pub(crate) fn run(workshop: &Workshop<'_>, orders: &OwnedFd) -> i32 {
                 }
                 Err(refusal) => orders::send(orders, &Report::Failed { ticket: serve.ticket, refusal }, &[]),
             },
+            Order::Build(launch) => match crate::builds::launch::launch(workshop, &filter, &launch) {
+                Ok((pid, fds)) => {
+                    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+                    orders::send(orders, &Report::Built { ticket: launch.ticket, pid }, &fds)
+                }
+                Err(refusal) => orders::send(orders, &Report::Failed { ticket: launch.ticket, refusal }, &[]),
+            },
             Order::Import { ticket, ids } => {
                 let report = match importer::import(workshop, &import_filter, ticket, ids, fds) {
                     Ok(tree) => Report::Imported { ticket, tree },
@@ -79,7 +86,7 @@ pub(crate) fn run(workshop: &Workshop<'_>, orders: &OwnedFd) -> i32 {
     }
 }
 
-fn kernel(step: &str) -> impl FnOnce(io::Error) -> Refusal {
+pub(crate) fn kernel(step: &str) -> impl FnOnce(io::Error) -> Refusal {
     let step = step.to_owned();
     move |error| Refusal::Kernel(format!("cannot {step}: {error}"))
 }
@@ -184,8 +191,8 @@ fn wait_for_exec(sync: &OwnedFd) -> Result<(), Refusal> {
     match orders::receive::<Word>(sync) {
         Ok(None) => Ok(()),
         Ok(Some((Word::Failed(failed), _))) => Err(failed.into()),
-        Ok(Some((Word::Imported(_) | Word::Prepared, _))) => {
-            Err(Refusal::Kernel("a launcher spoke as an importer".into()))
+        Ok(Some((Word::Imported(_) | Word::Prepared | Word::Listening, _))) => {
+            Err(Refusal::Kernel("a launcher spoke as somebody else".into()))
         }
         Err(error) => Err(kernel("hear from the sandbox")(error)),
     }

@@ -39,7 +39,7 @@ impl Outcome {
         self.0
     }
 
-    fn later() -> Self {
+    pub(crate) fn later() -> Self {
         Self(None)
     }
 }
@@ -85,6 +85,10 @@ impl Warden {
             Verb::Go { instance, code, groups, cpu_weight, tag } => {
                 self.go(session, &instance, code, groups, cpu_weight, tag).map(|()| Answer::Done).into()
             }
+            Verb::Build { instance, profile, runtime, tools } => {
+                self.begin_build((session, id), instance, profile, &runtime, tools)
+            }
+            Verb::EndBuild { instance } => self.end_build(session, &instance).into(),
             Verb::Kill { instance } => self.kill(session, &instance).into(),
             Verb::Stats { instance } => {
                 self.owned(session, &instance).map(|sandbox| Answer::Usage(sandbox.usage())).into()
@@ -146,7 +150,7 @@ impl Warden {
     }
 
     fn forget(&mut self, tree: &Digest) -> Result<Answer, Refusal> {
-        if self.runtimes.has_tree(tree) || self.sandboxes.uses_code(tree) {
+        if self.runtimes.has_tree(tree) || self.sandboxes.uses_code(tree) || self.builds.use_tree(tree) {
             return Err(Refusal::InUse(format!("tree {tree}")));
         }
         trees::delete(&self.world, tree).map(|()| Answer::Done)
@@ -238,7 +242,7 @@ impl Warden {
     }
 
     /// Gives an order to the spawner that has least to do.
-    fn ask_launcher(&mut self, ticket: Ticket, order: &Order) -> Result<(), Refusal> {
+    pub(crate) fn ask_launcher(&mut self, ticket: Ticket, order: &Order) -> Result<(), Refusal> {
         let launchers = self.spawners.len().saturating_sub(1).max(1);
         let sent = match self.spawners.iter_mut().take(launchers).min_by_key(|spawner| spawner.busy.len()) {
             Some(spawner) => orders::try_send(&spawner.channel, order, &[]).inspect(|()| {
@@ -250,7 +254,7 @@ impl Warden {
     }
 
     /// Refuses what would be made in vain.
-    fn check_new(&self, instance: &InstanceId) -> Result<(), Refusal> {
+    pub(crate) fn check_new(&self, instance: &InstanceId) -> Result<(), Refusal> {
         if self.is_stopping() {
             return Err(Refusal::NoRoom("the warden is stopping".into()));
         }
@@ -258,9 +262,10 @@ impl Warden {
             Pending::Prepare { instance: other, .. } | Pending::PrepareService { instance: other, .. } => {
                 other == instance
             }
+            Pending::Build(build) => build.is(instance),
             Pending::Import { .. } | Pending::Capture { .. } => false,
         };
-        if self.sandboxes.get(instance).is_some() || self.pending.values().any(is_it) {
+        if self.sandboxes.get(instance).is_some() || self.builds.has(instance) || self.pending.values().any(is_it) {
             return Err(Refusal::Bad(format!("instance {instance} exists already")));
         }
         if self.sandboxes.len() + self.pending.len() >= MAX_SANDBOXES {

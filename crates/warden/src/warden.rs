@@ -2,6 +2,7 @@
 
 mod exits;
 
+use crate::builds::{Builds, PendingBuild};
 use crate::config::{WardenConfig, WardenError, run_folder};
 use crate::groups::Groups;
 use crate::ids::{IdBlock, IdBlocks, WideBlock};
@@ -69,6 +70,7 @@ pub(crate) enum Pending {
         request: u64,
         ids: IdBlock,
     },
+    Build(PendingBuild),
     /// The warden's own import of a runtime, waited for at start.
     Capture {
         ids: IdBlock,
@@ -109,6 +111,7 @@ pub(crate) struct Warden {
     pub(crate) runtimes: Runtimes,
     pub(crate) groups: Groups,
     pub(crate) sandboxes: Sandboxes,
+    pub(crate) builds: Builds,
     pub(crate) sessions: Vec<Session>,
     next_session: u64,
     pub(crate) spawners: Vec<Spawner>,
@@ -175,6 +178,7 @@ pub fn run(config: WardenConfig) -> Result<(), WardenError> {
         runtimes,
         groups: Groups::default(),
         sandboxes: Sandboxes::default(),
+        builds: Builds::default(),
         sessions: Vec::new(),
         next_session: 1,
         spawners: Vec::new(),
@@ -212,6 +216,8 @@ impl Warden {
             let spawner = self.fork_spawner().map_err(WardenError::at("fork a spawner"))?;
             self.spawners.push(spawner);
         }
+        // Work folders of a former life.
+        crate::builds::sweep::apart_contents(self.one_thread, self.world.builds_path());
         self.capture_runtimes()?;
         self.start_server().map_err(WardenError::at("start the server"))?;
         loop {
@@ -310,6 +316,11 @@ impl Warden {
             Layout::V1 => FreezerKind::V1,
             Layout::Hybrid | Layout::V2 => FreezerKind::V2,
         }
+    }
+
+    /// The proof that this process may fork.
+    pub(crate) fn one_thread(&self) -> SingleThreaded {
+        self.one_thread
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -539,6 +550,8 @@ impl Warden {
                 });
                 self.reply_prepared(session, request, result);
             }
+            (Pending::Build(pending), Report::Built { pid, .. }) => self.on_build_launched(pending, pid, fds),
+            (Pending::Build(pending), report) => self.on_build_failed(pending, refusal_of(report)),
             (Pending::Import { session, request, ids }, Report::Imported { tree, .. }) => {
                 self.ids.give_back(ids);
                 self.reply(session, request, Ok(Answer::Imported { tree }), Vec::new());
@@ -612,6 +625,8 @@ impl Warden {
 fn refusal_of(report: Report) -> Refusal {
     match report {
         Report::Failed { refusal, .. } => refusal,
-        Report::Launched { .. } | Report::Imported { .. } => Refusal::Kernel("a spawner mixed up two orders".into()),
+        Report::Launched { .. } | Report::Built { .. } | Report::Imported { .. } => {
+            Refusal::Kernel("a spawner mixed up two orders".into())
+        }
     }
 }

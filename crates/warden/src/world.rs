@@ -1,7 +1,8 @@
 //! The sandboxes' world on this machine: folders, a mount namespace of the warden's own, device nodes, the lock.
 //!
 //! ```text
-//! DATA/            0711 root       db/ blobs/ logs/ (server)  trees/ layers/ (root, 0700)  token (caller, 0600)  lock
+//! DATA/            0711 root       db/ blobs/ cache/ logs/ (server)  trees/ layers/ builds/ (root, 0700)
+//!                                  token (caller, 0600)  lock
 //! /run/dockless/HASH/  0711 root   server.json (caller)  data/ = DATA  dev/ = device nodes  mnt/  lay/  fn/ (server, 0700)
 //! ```
 //! `data`, `dev` and `mnt` are mounts in the warden's own namespace: they are gone when its last process is.
@@ -58,12 +59,13 @@ impl World {
         rustix::process::umask(Mode::from_raw_mode(0o022));
         folder(data, 0o711, 0)?;
         let lock = lock(data)?;
-        for name in ["db", "blobs", "logs"] {
+        for name in ["db", "blobs", "cache", "logs"] {
             folder(&data.join(name), 0o700, server)?;
         }
         // Mounted by the warden alone; nobody else needs to reach in.
         folder(&data.join("trees"), 0o700, 0)?;
         folder(&data.join("layers"), 0o700, 0)?;
+        folder(&data.join("builds"), 0o700, 0)?;
         folder(Path::new("/run/dockless"), 0o711, 0)?;
         let _ = std::fs::remove_file(run.join("server.json"));
         for (name, mode, owner) in
@@ -117,6 +119,16 @@ impl World {
     /// The folder of trees by path, for what only root does there.
     pub(crate) fn trees_path(&self) -> PathBuf {
         self.data.join("trees")
+    }
+
+    /// Where builds have their work folders.
+    pub(crate) fn builds_path(&self) -> PathBuf {
+        self.data.join("builds")
+    }
+
+    /// The data folder, for who must hide it.
+    pub(crate) fn data_path(&self) -> &Path {
+        &self.data
     }
 
     /// Publishes `server.json` for the command line of `owner`.

@@ -19,6 +19,8 @@ impl Warden {
                 Ok(Some((pid, status))) => {
                     if let Some(sandbox) = self.sandboxes.remove_pid(pid) {
                         self.on_sandbox_exit(sandbox, status);
+                    } else if self.on_build_exit(pid, status) {
+                        // Put away.
                     } else if let Some(index) = self.sessions.iter().position(|session| session.pid == pid) {
                         self.on_server_exit(index, status)?;
                     } else if let Some(index) = self.spawners.iter().position(|spawner| spawner.pid == pid) {
@@ -70,6 +72,7 @@ impl Warden {
             let refusal = Refusal::Kernel("the new server ended before it answered; this one goes on".into());
             self.reply(asker, request, Err(refusal), Vec::new());
         }
+        self.builds.end_session(session.number);
         let orphans: Vec<InstanceId> = self
             .sandboxes
             .iter_mut()
@@ -154,8 +157,10 @@ impl Warden {
         // Every child was told to die; each wait returns as soon as one has.
         while !matches!(rustix::process::wait(WaitOptions::empty()), Err(rustix::io::Errno::CHILD)) {}
         let Self { groups_root, world, .. } = self;
+        let builds = crate::builds::sweep::empty(&world.builds_path());
+        let builds = builds.map_err(WardenError::at("remove work folders of builds"));
         let swept = groups_root.sweep().map(drop).map_err(WardenError::at("remove control groups"));
         let unmade = world.unmake().map_err(WardenError::at("remove the run folder"));
-        result.and(swept).and(unmade)
+        result.and(swept).and(builds).and(unmade)
     }
 }
