@@ -9,10 +9,12 @@
 //! A content appears by rename after its bytes and before its folder are synced: after a crash it is whole or absent.
 //! Several processes may use one folder at once.
 
+mod batch;
 mod error;
 mod store;
 mod writer;
 
+pub use batch::BlobBatch;
 pub use error::BlobError;
 pub use store::{BlobStore, Found};
 pub use writer::{BlobWriter, Stored};

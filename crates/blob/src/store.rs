@@ -201,6 +201,10 @@ impl BlobStore {
         self.root.join(shard).join(rest)
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.root
+    }
+
     fn lock_file(&self) -> Result<File, BlobError> {
         File::open(self.root.join("lock")).map_err(BlobError::during("open the lock of the blob folder"))
     }
@@ -236,6 +240,12 @@ fn lock(file: &File, operation: FlockOperation) -> Result<(), BlobError> {
 /// A rename is durable once its folder is synced, fsync(2).
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), BlobError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(BlobError::during("sync a blob folder"))
+}
+
+/// Everything written on the disk of this folder is durable afterwards, syncfs(2).
+pub(crate) fn sync_disk(folder: &Path) -> Result<(), BlobError> {
+    let during = BlobError::during("sync the disk of the blob folder");
+    File::open(folder).and_then(|folder| Ok(rustix::fs::syncfs(&folder)?)).map_err(during)
 }
 
 fn age_of(meta: &fs::Metadata) -> Duration {

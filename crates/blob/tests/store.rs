@@ -145,3 +145,33 @@ async fn free_space_is_told() {
     let (_folder, store) = store();
     assert!(store.free_bytes().await.unwrap() > 0);
 }
+
+#[tokio::test]
+async fn a_batch_stores_what_it_took_once_it_is_finished_and_makes_old_contents_young() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(folder.path()).unwrap();
+    let old = store.put(b"old").await.unwrap().digest;
+    let path = folder.path().join(&old.to_string()[..2]).join(&old.to_string()[2..]);
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(10_000);
+    std::fs::File::open(&path).unwrap().set_modified(long_ago).unwrap();
+
+    let mut batch = store.batch();
+    let mut digests = Vec::new();
+    for index in 0..600 {
+        let text = format!("content {index}");
+        digests.push((batch.add(&mut text.as_bytes(), text.len() as u64).unwrap(), text));
+    }
+    assert_eq!(batch.add(&mut &b"old"[..], 3).unwrap(), old);
+    assert!(batch.add(&mut &b"short"[..], 6).is_err());
+    batch.finish().unwrap();
+    for (digest, text) in digests {
+        assert_eq!(store.read(&digest).await.unwrap(), text.as_bytes());
+    }
+    assert!(!store.remove_older(&old, std::time::Duration::from_secs(60)).await.unwrap(), "it was stored just now");
+
+    std::fs::File::open(&path).unwrap().set_modified(long_ago).unwrap();
+    assert!(store.refresh(&old).unwrap());
+    assert!(!store.remove_older(&old, std::time::Duration::from_secs(60)).await.unwrap());
+    assert!(!store.refresh(&dockless_model::Digest::of(b"never stored")).unwrap());
+    assert_eq!(std::fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+}

@@ -11,6 +11,11 @@
 //! Runs as the user who starts the platform, before any sandbox exists; only files end up in the tree, no link, no
 //! set-user-id bit.
 
+mod npm;
+
+pub use npm::CERTIFICATES as NPM_CERTIFICATES;
+pub(crate) use npm::LANGUAGE as NPM;
+
 use dockless_model::{Digest, SourcePath};
 use dockless_sandbox::bundle::{TreeFile, TreeManifest};
 use rustix::fs::MemfdFlags;
@@ -111,7 +116,12 @@ pub struct Captured {
 #[derive(Debug, Clone)]
 enum Content {
     Bytes(Vec<u8>),
-    Host { path: PathBuf, executable: bool },
+    /// Executable bytes.
+    Program(Vec<u8>),
+    Host {
+        path: PathBuf,
+        executable: bool,
+    },
 }
 
 #[derive(Deserialize)]
@@ -190,6 +200,7 @@ impl Captured {
         for (path, content) in &self.files {
             let (bytes, executable) = match content {
                 Content::Bytes(bytes) => (bytes.clone(), false),
+                Content::Program(bytes) => (bytes.clone(), true),
                 Content::Host { path, executable } => (std::fs::read(path)?, *executable),
             };
             contents.write_all(&bytes)?;
@@ -258,7 +269,7 @@ fn fingerprint(version: &str, files: &BTreeMap<SourcePath, Content>) -> Result<S
     for (path, content) in files {
         use std::fmt::Write as _;
         let _ = match content {
-            Content::Bytes(bytes) => writeln!(text, "{path} {}", Digest::of(bytes)),
+            Content::Bytes(bytes) | Content::Program(bytes) => writeln!(text, "{path} {}", Digest::of(bytes)),
             Content::Host { path: host, .. } => {
                 let found =
                     std::fs::metadata(host).map_err(|source| CaptureError::File { path: host.clone(), source })?;

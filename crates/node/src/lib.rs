@@ -5,6 +5,7 @@
 //!   ├──── Import        blobs → one memfd → a read-only tree
 //!   ├──── Shelf         prewarmed sandboxes, nobody's yet
 //!   ├──── Instance      one sandbox: its HTTP connection, control channel, output, freezer
+//!   ├──── Workshop      build sandboxes: their commands, their files, their way to registries
 //!   ├──── Adoption      sandboxes that another server left behind
 //!   └──── Logs          what functions print, in bounded rings on disk
 //! ```
@@ -36,6 +37,7 @@ mod spec;
 mod start;
 mod tag;
 mod warden;
+pub mod workshop;
 
 pub use body::{BodyError, RequestBody};
 pub use config::{NodeConfig, ShelfConfig};

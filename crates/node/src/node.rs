@@ -34,6 +34,7 @@ pub struct Node {
     /// Boots from nothing that may still begin.
     boots: Arc<Semaphore>,
     welcome: Arc<Welcome>,
+    npm: Option<Arc<Runtime>>,
 }
 
 /// What every part of the node works with.
@@ -42,6 +43,7 @@ pub(crate) struct Tools {
     pub(crate) warden: Warden,
     pub(crate) logs: Logs,
     pub(crate) registry: Registry,
+    pub(crate) builds: crate::workshop::Ends,
     pub(crate) imports: Imports,
     pub(crate) memory: Memory,
     pub(crate) freeze_thread: FreezeThread,
@@ -133,14 +135,19 @@ impl Node {
         let logs = Logs::open(config.logs).map_err(NodeError::Logs)?;
         let (warden, events) = Warden::attach(channel).map_err(NodeError::Channel)?;
         let hello = warden.call(Verb::Hello { versions: vec![VERSION] }, &[]).await.map_err(NodeError::Hello)?.0;
-        let Answer::Welcome(welcome) = hello else {
+        let Answer::Welcome(mut welcome) = hello else {
             return Err(NodeError::Hello(CallError::Confused("something else than welcome")));
         };
+        // Trees of tools come the same way as runtimes, but run nothing.
+        let is_tool = |runtime: &Runtime| runtime.id.language() == crate::capture::NPM;
+        let npm = welcome.runtimes.iter().find(|runtime| runtime.current && is_tool(runtime)).cloned();
+        welcome.runtimes.retain(|runtime| !is_tool(runtime));
         let tools = Arc::new(Tools {
             imports: Imports::new(blobs, warden.clone()),
             warden,
             logs,
             registry: Registry::default(),
+            builds: crate::workshop::Ends::default(),
             memory: Memory::watch(config.reserve_bytes, shutdown.clone()),
             freeze_thread: FreezeThread::start().map_err(NodeError::Thread)?,
             freezer_kind: welcome.freezer,
@@ -154,7 +161,14 @@ impl Node {
         let adoption = Adoption::begin(&tools, shelf.clone(), news.clone());
         tokio::spawn(dispatch(tools.clone(), shelf.clone(), adoption.clone(), events, news));
         let boots = Arc::new(Semaphore::new(config.boots_at_once.max(1)));
-        Ok((Self { tools, shelf, adoption, boots, welcome: welcome.into() }, NodeEvents(receiver)))
+        Ok((
+            Self { tools, shelf, adoption, boots, welcome: welcome.into(), npm: npm.map(Arc::new) },
+            NodeEvents(receiver),
+        ))
+    }
+
+    pub(crate) fn tools(&self) -> &Arc<Tools> {
+        &self.tools
     }
 
     /// What can be run here.
@@ -168,6 +182,12 @@ impl Node {
     pub fn current_runtime(&self, language: &str) -> Option<RuntimeId> {
         let is_it = |runtime: &&Runtime| runtime.current && runtime.id.language() == language;
         self.welcome.runtimes.iter().find(is_it).map(|runtime| runtime.id.clone())
+    }
+
+    /// The package manager that builds find first among their tools; `None` if the interpreter came without one.
+    #[must_use]
+    pub fn npm(&self) -> Option<&Runtime> {
+        self.npm.as_deref()
     }
 
     /// What the warden said first: session, cgroup layout and more.
@@ -293,6 +313,10 @@ async fn dispatch(
             Happening::Exited { instance, tag, status, usage } => {
                 tools.registry.exited(&instance, status, usage);
                 exit(instance, &tag, status, usage).is_none_or(|exit| news.try_send(NodeEvent::Exited(exit)).is_ok())
+            }
+            Happening::Built { instance, status, usage } => {
+                tools.builds.ended(&instance, status, usage);
+                true
             }
             Happening::Released { .. } => {
                 adoption.look();

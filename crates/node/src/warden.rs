@@ -142,7 +142,7 @@ impl Warden {
     deprecated,
     reason = "an `OwnedFd` keeps its one descriptor open, which is what the unsafe successor asks for"
 )]
-fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(socket)
 }
 
