@@ -1,11 +1,11 @@
 //! From names of files to a plan.
 
 use crate::{
-    BuildError, MAX_BUNDLE_BYTES, Plan, Source, SourceFile, Step, documents,
+    BuildError, MAX_BUNDLE_BYTES, Plan, Project, Source, SourceFile, Step, documents,
     functions::Functions,
     statics::{content_type, output_path},
 };
-use dockless_model::{FunctionLimits, SourcePath, output::StaticFile};
+use dockless_model::{SourcePath, output::StaticFile};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Decides what a source without configuration is: `api/**/*.{js,mjs,cjs}` are functions, `public/` is the web root if
@@ -17,7 +17,9 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
     refuse_files_that_are_folders(source.files.keys())?;
     let functions = Functions::among(source.files.keys())?;
     let has_functions = !functions.outputs.is_empty();
-    documents::check(source, has_functions)?;
+    let settings = documents::check(source)?;
+    let entrypoints: Vec<SourcePath> = functions.outputs.keys().cloned().collect();
+    let project = Project::of(source, &settings, &entrypoints)?;
 
     let has_public = source.files.keys().any(|path| path.as_str().starts_with("public/"));
     let files: BTreeMap<SourcePath, StaticFile> = source
@@ -29,7 +31,8 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
             Some((output, StaticFile { blob: file.blob, size: file.size, content_type }))
         })
         .collect();
-    if files.is_empty() && !has_functions {
+    let has_script = project.as_ref().is_some_and(|project| project.script.is_some());
+    if files.is_empty() && !has_functions && !has_script {
         return Err(BuildError::Empty);
     }
 
@@ -40,17 +43,22 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
         .filter_map(|(entrypoint, output)| {
             let file = source.files.get(entrypoint)?.clone();
             let (entrypoint, output) = (entrypoint.clone(), output.clone());
-            Some(Step { entrypoint, file, output, language: "node", limits: FunctionLimits::default() })
+            let documents::FunctionSettings { include, exclude, limits } = settings.function(&entrypoint);
+            Some(Step { entrypoint, file, output, language: "node", limits, include, exclude })
         })
         .collect::<Vec<_>>();
-    for step in &steps {
-        check_size(step, &shared)?;
+    let plan = Plan { files, steps, shared: Arc::new(shared), routes: functions.routes, project, warnings: Vec::new() };
+    // What is traced is checked when it is known.
+    if plan.project.is_none() {
+        for step in &plan.steps {
+            check_size(&step.entrypoint, &plan.bundle(step, &source.files))?;
+        }
     }
     let mut warnings = Vec::new();
     if has_public && source.files.keys().any(|path| path.as_str() == "index.html") {
         warnings.push("index.html is not served: public/ is the web root".to_owned());
     }
-    Ok(Plan { files, steps, shared: Arc::new(shared), routes: functions.routes, warnings })
+    Ok(Plan { warnings, ..plan })
 }
 
 /// What every function may read beside its own file. Tracing which of it each one needs comes with dependencies.
@@ -62,16 +70,16 @@ fn shared_files(source: &Source, functions: &Functions) -> BTreeMap<SourcePath, 
     source.files.iter().filter(|(path, _)| !left_out(path)).map(|(path, file)| (path.clone(), file.clone())).collect()
 }
 
-fn check_size(step: &Step, shared: &BTreeMap<SourcePath, SourceFile>) -> Result<(), BuildError> {
-    let bytes = shared.values().fold(step.file.size, |sum, file| sum.saturating_add(file.size));
+/// Refuses a bundle that is too large, with its largest files.
+pub(crate) fn check_size(entrypoint: &SourcePath, files: &BTreeMap<SourcePath, SourceFile>) -> Result<(), BuildError> {
+    let bytes = files.values().fold(0_u64, |sum, file| sum.saturating_add(file.size));
     if bytes <= MAX_BUNDLE_BYTES {
         return Ok(());
     }
-    let mut biggest: Vec<(SourcePath, u64)> = shared.iter().map(|(path, file)| (path.clone(), file.size)).collect();
-    biggest.push((step.entrypoint.clone(), step.file.size));
+    let mut biggest: Vec<(SourcePath, u64)> = files.iter().map(|(path, file)| (path.clone(), file.size)).collect();
     biggest.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
     biggest.truncate(3);
-    Err(BuildError::BundleTooLarge { entrypoint: step.entrypoint.clone(), bytes, biggest })
+    Err(BuildError::BundleTooLarge { entrypoint: entrypoint.clone(), bytes, biggest })
 }
 
 /// A tree that came from a file system has none, one from an HTTP client may.
@@ -106,6 +114,10 @@ mod tests {
         source.files.insert(path.clone(), SourceFile { blob, size: 10, executable: false });
         source.documents.insert(path, text.into());
         source
+    }
+
+    fn bundle(plan: &Plan) -> BTreeMap<SourcePath, SourceFile> {
+        plan.bundle(&plan.steps[0], &BTreeMap::new())
     }
 
     fn keys<T>(map: &BTreeMap<SourcePath, T>) -> Vec<&str> {
@@ -145,7 +157,7 @@ mod tests {
         let outputs: Vec<_> = plan.steps.iter().map(|step| step.output.as_str()).collect();
         assert_eq!(outputs, ["api/date", "api/user/[id]"]);
         assert_eq!(
-            keys(&plan.bundle(&plan.steps[0])),
+            keys(&bundle(&plan)),
             [
                 "api/.hidden.js",
                 "api/_lib/helper.js",
@@ -200,7 +212,7 @@ mod tests {
     fn public_is_the_web_root() {
         let plan = detect(&source(&["public/index.html", "public/a/b.css", "index.html", "api/x.mjs"])).unwrap();
         assert_eq!(keys(&plan.files), ["a/b.css", "index.html"]);
-        assert_eq!(keys(&plan.bundle(&plan.steps[0])), ["api/x.mjs", "index.html"]);
+        assert_eq!(keys(&bundle(&plan)), ["api/x.mjs", "index.html"]);
         assert_eq!(plan.warnings.len(), 1);
     }
 
@@ -223,21 +235,6 @@ mod tests {
             ("two for one path", source(&["api/a.js", "api/a.mjs"]), "conflicting_file_path"),
             ("file and folder", source(&["a", "a/b"]), "file_and_folder"),
             (
-                "dependencies",
-                with_document(function(), "package.json", r#"{"dependencies":{"a":"1"}}"#),
-                "unsupported_dependencies",
-            ),
-            (
-                "dependencies beside functions",
-                with_document(function(), "api/package.json", r#"{"dependencies":{"a":"1"}}"#),
-                "unsupported_dependencies",
-            ),
-            (
-                "build script",
-                with_document(source(&["index.html"]), "package.json", r#"{"scripts":{"build":"x"}}"#),
-                "unsupported_build_script",
-            ),
-            (
                 "routes",
                 with_document(function(), "now.json", r#"{"version":2,"routes":[{"src":"/"}]}"#),
                 "unsupported_configuration",
@@ -256,7 +253,10 @@ mod tests {
     fn harmless_documents_pass() {
         for (path, text) in [
             ("now.json", r#"{"version":2,"name":"x","alias":["a"],"builds":[],"public":true}"#),
-            ("vercel.json", r#"{"framework":null,"buildCommand":"","cleanUrls":false}"#),
+            (
+                "vercel.json",
+                r#"{"framework":null,"buildCommand":"","cleanUrls":false,"functions":{"api/*.js":{"memory":512}}}"#,
+            ),
             ("package.json", "\u{feff}{\"dependencies\":{},\"scripts\":{\"dev\":\"x\"}}"),
         ] {
             detect(&with_document(source(&["api/a.js"]), path, text)).expect(path);

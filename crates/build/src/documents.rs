@@ -1,25 +1,23 @@
-//! What package.json, now.json and vercel.json ask for. This version does little of it: whatever would change the
-//! output is refused by name instead of being overlooked.
+//! What package.json, now.json and vercel.json ask for. What this version does not do is refused by name instead of being
+//! overlooked.
 
 use crate::{BuildError, Source};
-use dockless_model::SourcePath;
+use dockless_model::{FunctionLimits, MemoryMib, SourcePath};
+use globset::{GlobBuilder, GlobMatcher};
 use serde_json::{Map, Value};
 
-/// Keys of now.json and vercel.json that change what is built or served. Others name, describe or belong to clients.
-const MEANINGFUL: [&str; 21] = [
+/// Keys of now.json and vercel.json that change what is built or served and are not read by this version. Others name,
+/// describe or belong to clients.
+const MEANINGFUL: [&str; 17] = [
     "builds",
-    "buildCommand",
     "cleanUrls",
     "crons",
     "devCommand",
     "features",
     "framework",
-    "functions",
     "headers",
     "ignoreCommand",
     "images",
-    "installCommand",
-    "outputDirectory",
     "redirects",
     "rewrites",
     "routes",
@@ -29,52 +27,165 @@ const MEANINGFUL: [&str; 21] = [
     "type",
     "limits",
 ];
+/// Longest time that a function may ask for, in seconds.
+const MAX_DURATION: u64 = 900;
 
-/// Refuses what this version would have to install, run or obey.
-pub(crate) fn check(source: &Source, has_functions: bool) -> Result<(), BuildError> {
-    // Packages uploaded with the source need no installing.
-    let has_packages = source.files.keys().any(|path| path.as_str().starts_with("node_modules/"));
-    for (path, bytes) in &source.documents {
-        let document: Map<String, Value> = serde_json::from_slice(without_mark(bytes))
-            .map_err(|error| BuildError::Malformed { path: path.clone(), source: error })?;
-        match path.as_str() {
-            "now.json" | "vercel.json" => configuration(path, &document)?,
-            "package.json" => {
-                build_script(&document)?;
-                dependencies(path, &document, has_functions && !has_packages)?;
-            }
-            _ => dependencies(path, &document, has_functions && !has_packages)?,
-        }
-    }
-    Ok(())
+/// What configuration says about the build.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    /// `buildCommand`; empty for none.
+    pub(crate) build_command: Option<String>,
+    /// `installCommand`; empty for none.
+    pub(crate) install_command: Option<String>,
+    /// `outputDirectory`; empty for none.
+    pub(crate) output_directory: Option<String>,
+    /// `functions`, in their order.
+    functions: Vec<Options>,
 }
 
-fn configuration(path: &SourcePath, document: &Map<String, Value>) -> Result<(), BuildError> {
+/// One entry of `functions`.
+#[derive(Debug, Clone)]
+struct Options {
+    path: GlobMatcher,
+    include: Vec<String>,
+    exclude: Vec<String>,
+    memory: Option<MemoryMib>,
+    duration_ms: Option<u64>,
+}
+
+/// What configuration says about one function.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct FunctionSettings {
+    /// Globs of files that belong to it whatever the analysis finds.
+    pub(crate) include: Vec<String>,
+    /// Globs of files that do not.
+    pub(crate) exclude: Vec<String>,
+    /// Its limits.
+    pub(crate) limits: FunctionLimits,
+}
+
+impl Settings {
+    /// The first entry that fits decides.
+    pub(crate) fn function(&self, entrypoint: &SourcePath) -> FunctionSettings {
+        let mut settings = FunctionSettings::default();
+        if let Some(options) = self.functions.iter().find(|options| options.path.is_match(entrypoint.as_str())) {
+            settings.include.clone_from(&options.include);
+            settings.exclude.clone_from(&options.exclude);
+            settings.limits.memory = options.memory.unwrap_or(settings.limits.memory);
+            settings.limits.duration_ms = options.duration_ms.unwrap_or(settings.limits.duration_ms);
+        }
+        settings
+    }
+}
+
+/// Reads the configuration and refuses what this version would have to obey and does not.
+pub(crate) fn check(source: &Source) -> Result<Settings, BuildError> {
+    let mut settings = Settings::default();
+    for (path, bytes) in &source.documents {
+        let document = parse(bytes).map_err(|error| BuildError::Malformed { path: path.clone(), source: error })?;
+        if matches!(path.as_str(), "now.json" | "vercel.json") {
+            configuration(path, &document, &mut settings)?;
+        }
+    }
+    Ok(settings)
+}
+
+/// Reads a JSON object.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+    // Editors of some systems begin a file with a byte order mark.
+    serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))
+}
+
+fn configuration(path: &SourcePath, document: &Map<String, Value>, settings: &mut Settings) -> Result<(), BuildError> {
     let sets = |key: &str| document.get(key).is_some_and(is_set);
     let old = document.get("version").is_some_and(|version| version.as_u64() != Some(2));
     let key = MEANINGFUL.into_iter().find(|key| sets(key)).or_else(|| old.then_some("version"));
-    key.map_or(Ok(()), |key| Err(BuildError::Configuration { path: path.clone(), key: key.to_owned() }))
-}
-
-fn build_script(document: &Map<String, Value>) -> Result<(), BuildError> {
-    let scripts = document.get("scripts").and_then(Value::as_object);
-    let found = ["vercel-build", "now-build", "build"]
-        .into_iter()
-        .find(|name| scripts.is_some_and(|scripts| scripts.get(*name).is_some_and(is_set)));
-    found.map_or(Ok(()), |script| Err(BuildError::BuildScript { script }))
-}
-
-fn dependencies(path: &SourcePath, document: &Map<String, Value>, needed: bool) -> Result<(), BuildError> {
-    match document.get("dependencies").and_then(Value::as_object) {
-        Some(list) if needed && !list.is_empty() => {
-            Err(BuildError::Dependencies { manifest: path.clone(), count: list.len() })
+    if let Some(key) = key {
+        return Err(BuildError::Configuration { path: path.clone(), key: key.to_owned() });
+    }
+    let bad = |key: &str, expected| BuildError::Option { path: path.clone(), key: key.to_owned(), expected };
+    for (key, slot) in [
+        ("buildCommand", &mut settings.build_command),
+        ("installCommand", &mut settings.install_command),
+        ("outputDirectory", &mut settings.output_directory),
+    ] {
+        match document.get(key) {
+            None | Some(Value::Null) => {}
+            Some(Value::String(text)) => *slot = Some(text.trim().to_owned()),
+            Some(_) => return Err(bad(key, "expected a text")),
         }
-        _ => Ok(()),
+    }
+    if let Some(folder) = settings.output_directory.as_mut().filter(|folder| !folder.is_empty()) {
+        let clean = folder.strip_prefix("./").unwrap_or(folder).trim_end_matches('/').to_owned();
+        clean
+            .parse::<SourcePath>()
+            .map_err(|_| bad("outputDirectory", "expected a folder of the project, e.g. \"dist\""))?;
+        *folder = clean;
+    }
+    match document.get("functions") {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::Object(entries)) => {
+            for (glob, options) in entries {
+                settings.functions.push(function(path, glob, options)?);
+            }
+            Ok(())
+        }
+        Some(_) => Err(bad("functions", "expected an object")),
     }
 }
 
+fn function(path: &SourcePath, glob: &str, options: &Value) -> Result<Options, BuildError> {
+    let bad = |key: &str, expected| BuildError::Option {
+        path: path.clone(),
+        key: if key.is_empty() { format!("functions[{glob:?}]") } else { format!("functions[{glob:?}].{key}") },
+        expected,
+    };
+    let matcher = matcher(glob).ok_or_else(|| bad("", "expected a path or a glob"))?;
+    let options = options.as_object().ok_or_else(|| bad("", "expected an object"))?;
+    let mut found =
+        Options { path: matcher, include: Vec::new(), exclude: Vec::new(), memory: None, duration_ms: None };
+    for (key, value) in options.iter().filter(|(_, value)| is_set(value)) {
+        let globs = || {
+            let one_or_more = match value {
+                Value::String(glob) => Some(vec![glob.clone()]),
+                Value::Array(list) => list.iter().map(|glob| glob.as_str().map(str::to_owned)).collect(),
+                _ => None,
+            };
+            let clean = |glob: String| glob.strip_prefix("./").map(str::to_owned).unwrap_or(glob);
+            let globs: Option<Vec<String>> = one_or_more.map(|globs| globs.into_iter().map(clean).collect());
+            globs
+                .filter(|globs| globs.len() <= 100 && globs.iter().all(|glob| self::matcher(glob).is_some()))
+                .ok_or_else(|| bad(key, "expected a glob below the project, or a list of them"))
+        };
+        match key.as_str() {
+            "includeFiles" => found.include = globs()?,
+            "excludeFiles" => found.exclude = globs()?,
+            "memory" => {
+                let mib = value.as_u64().and_then(|mib| u32::try_from(mib).ok());
+                let memory = mib.and_then(|mib| MemoryMib::new(mib).ok());
+                found.memory = Some(memory.ok_or_else(|| bad(key, "expected 128 to 3008"))?);
+            }
+            "maxDuration" => {
+                let seconds = value.as_u64().filter(|seconds| (1..=MAX_DURATION).contains(seconds));
+                found.duration_ms = Some(seconds.ok_or_else(|| bad(key, "expected 1 to 900 seconds"))? * 1000);
+            }
+            _ => return Err(bad(key, "this version does not read it")),
+        }
+    }
+    Ok(found)
+}
+
+/// A glob over paths of the project: `*` stays in its folder. `None` for one that is none, or that leads out.
+pub(crate) fn matcher(glob: &str) -> Option<GlobMatcher> {
+    let inside = !glob.is_empty() && !glob.starts_with('/') && glob.split('/').all(|part| part != "..");
+    // A bracket is a parameter's name in paths of functions, not a set of characters.
+    let literal = glob.replace('[', "[[]");
+    let built = GlobBuilder::new(&literal).literal_separator(true).build();
+    built.ok().filter(|_| inside && glob.len() <= 1024).map(|glob| glob.compile_matcher())
+}
+
 /// Neither null, false, "", [] nor {}: those say the same as leaving the key out.
-fn is_set(value: &Value) -> bool {
+pub(crate) fn is_set(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::String(text) => !text.is_empty(),
@@ -84,7 +195,47 @@ fn is_set(value: &Value) -> bool {
     }
 }
 
-/// Editors of some systems begin a file with a byte order mark.
-fn without_mark(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, BuildError> {
+        let path: SourcePath = "vercel.json".parse().unwrap();
+        let mut source = Source::default();
+        source.documents.insert(path, text.as_bytes().to_vec());
+        check(&source)
+    }
+
+    #[test]
+    fn functions_are_found_by_path_and_by_glob() {
+        let settings = read(
+            r#"{"functions":{"api/[id].js":{"memory":512},"api/*.js":{"maxDuration":60,"includeFiles":"./data/**"},
+                "api/**":{"excludeFiles":["a/*","b"]}}}"#,
+        )
+        .unwrap();
+        let of = |path: &str| settings.function(&path.parse().unwrap());
+        assert_eq!(of("api/[id].js").limits.memory.get(), 512);
+        assert_eq!(of("api/i.js").limits.memory.get(), 3008);
+        assert_eq!((of("api/a.js").limits.duration_ms, of("api/a.js").include), (60_000, vec!["data/**".to_owned()]));
+        assert_eq!(of("api/x/a.js").exclude.len(), 2);
+        assert_eq!(of("lib/a.js"), FunctionSettings::default());
+    }
+
+    #[test]
+    fn what_cannot_be_obeyed_is_named() {
+        for (text, key) in [
+            (r#"{"functions":{"api/a.js":{"runtime":"php@1"}}}"#, r#"functions["api/a.js"].runtime"#),
+            (r#"{"functions":{"api/a.js":{"memory":64}}}"#, r#"functions["api/a.js"].memory"#),
+            (r#"{"functions":{"api/a.js":{"maxDuration":901}}}"#, r#"functions["api/a.js"].maxDuration"#),
+            (r#"{"functions":{"api/a.js":{"includeFiles":"../x"}}}"#, r#"functions["api/a.js"].includeFiles"#),
+            (r#"{"functions":{"/etc/*":{}}}"#, r#"functions["/etc/*"]"#),
+            (r#"{"functions":[1]}"#, "functions"),
+            (r#"{"outputDirectory":"../x"}"#, "outputDirectory"),
+            (r#"{"buildCommand":7}"#, "buildCommand"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert_eq!(error.code(), "bad_option", "{text}");
+            assert!(error.to_string().contains(key), "{error}");
+        }
+    }
 }

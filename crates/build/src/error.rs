@@ -3,6 +3,7 @@
 use dockless_blob::BlobError;
 use dockless_model::SourcePath;
 use dockless_node::ImportError;
+use dockless_node::workshop::BuildSandboxError;
 use std::fmt;
 
 /// A failed build. The text says what, [`step`](Self::step) where, [`hint`](Self::hint) what to do.
@@ -45,19 +46,73 @@ pub enum BuildError {
         /// The file.
         path: SourcePath,
     },
-    /// Functions that need packages.
-    #[error("{manifest} asks for {count} packages to be installed")]
-    Dependencies {
-        /// The package.json.
-        manifest: SourcePath,
-        /// How many.
-        count: usize,
+    /// A lock file of a package manager that this version does not run.
+    #[error("{path} is of a newer Yarn")]
+    Berry {
+        /// The lock file.
+        path: SourcePath,
     },
-    /// A script that makes the files to serve.
-    #[error("package.json has a {script:?} script")]
-    BuildScript {
-        /// Its name.
-        script: &'static str,
+    /// A framework whose output is more than files.
+    #[error("a project that is built by {name} needs more than this version can serve")]
+    Framework {
+        /// Its package.
+        name: &'static str,
+    },
+    /// `engines.node` leaves this node's interpreter out.
+    #[error("package.json wants Node.js {range:?}, this server runs {version}")]
+    Engines {
+        /// The range.
+        range: String,
+        /// What there is.
+        version: String,
+    },
+    /// A value that cannot be obeyed.
+    #[error("{path} sets {key}: {expected}")]
+    Option {
+        /// The file.
+        path: SourcePath,
+        /// The key.
+        key: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// The interpreter came without npm.
+    #[error("this server has no npm")]
+    NoNpm,
+    /// A command of the build failed.
+    #[error("{command} failed: {how}")]
+    Command {
+        /// `install`, `build`, `trace`
+        step: String,
+        /// As one would type it.
+        command: String,
+        /// Exit code or signal.
+        how: String,
+        /// The last lines it printed.
+        tail: Vec<String>,
+    },
+    /// The project names its output folder, and nothing is in it.
+    #[error("the build left nothing in {}", .folders.join(", "))]
+    NoOutput {
+        /// Where it was looked for.
+        folders: Vec<String>,
+    },
+    /// The build sandbox ended the build: quota, memory, or files that cannot be taken.
+    #[error("{source}")]
+    Stopped {
+        /// What was being done.
+        step: String,
+        /// Why.
+        source: BuildSandboxError,
+    },
+    /// Our side of a build failed.
+    #[error("cannot {step}")]
+    Internal {
+        /// What was being done.
+        step: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Configuration that would change the output.
     #[error("{path} sets {key:?}")]
@@ -131,12 +186,18 @@ impl BuildError {
             Self::ConflictingPaths { .. } => "conflicting_file_path",
             Self::BadSegment { .. } => "bad_path_segment",
             Self::FileAndFolder { .. } => "file_and_folder",
-            Self::Dependencies { .. } => "unsupported_dependencies",
-            Self::BuildScript { .. } => "unsupported_build_script",
+            Self::Berry { .. } => "unsupported_lock_file",
+            Self::Framework { .. } => "unsupported_framework",
+            Self::Engines { .. } => "unsupported_node_version",
+            Self::Option { .. } => "bad_option",
+            Self::NoNpm => "npm_missing",
+            Self::Command { .. } => "command_failed",
+            Self::NoOutput { .. } => "output_missing",
+            Self::Stopped { .. } => "build_stopped",
             Self::Configuration { .. } => "unsupported_configuration",
             Self::Malformed { .. } => "malformed_document",
             Self::DocumentTooLarge { .. } => "document_too_large",
-            Self::Unreadable { .. } | Self::Import { .. } => "internal_build_error",
+            Self::Unreadable { .. } | Self::Import { .. } | Self::Internal { .. } => "internal_build_error",
             Self::BundleTooLarge { .. } => "lambda_size_exceeded",
             Self::NoRuntime { .. } => "runtime_missing",
         }
@@ -151,6 +212,9 @@ impl BuildError {
                 format!("bundle {entrypoint}")
             }
             Self::NoRuntime { .. } => "bundle".to_owned(),
+            Self::NoNpm => "install".to_owned(),
+            Self::NoOutput { .. } => "build".to_owned(),
+            Self::Command { step, .. } | Self::Stopped { step, .. } | Self::Internal { step, .. } => step.clone(),
             _ => "detect".to_owned(),
         }
     }
@@ -169,13 +233,28 @@ impl BuildError {
             Self::ConflictingPaths { .. } => "rename one of them, or give their parameters the same name".to_owned(),
             Self::BadSegment { .. } => "a parameter is one segment: [name]; catch-alls are not supported".to_owned(),
             Self::FileAndFolder { .. } => "rename the file or the folder".to_owned(),
-            Self::Dependencies { .. } => "this version installs no packages: bundle them into the function's file \
-                (esbuild --bundle --platform=node does) and remove \"dependencies\""
+            Self::Berry { .. } => "use Yarn 1, npm or pnpm, or upload node_modules with the source".to_owned(),
+            Self::Framework { .. } => "let it export plain files and name their folder in vercel.json \
+                (\"outputDirectory\": \"out\")"
                 .to_owned(),
-            Self::BuildScript { script } => format!(
-                "this version runs no build scripts: run it yourself and deploy the folder it makes, or remove \
-                 {script:?}"
-            ),
+            Self::Engines { .. } => "widen \"engines\".\"node\", or start the server with another interpreter \
+                (dockless serve --node PATH)"
+                .to_owned(),
+            Self::Option { .. } => "correct or remove it".to_owned(),
+            Self::NoNpm => {
+                "install Node.js with its npm on the server and restart it, or upload node_modules with the \
+                source"
+                    .to_owned()
+            }
+            Self::Command { tail, .. } if tail.is_empty() => return None,
+            Self::Command { tail, .. } => format!("it said last:\n{}", tail.join("\n")),
+            Self::NoOutput { .. } => {
+                "name the folder that the build writes in vercel.json (\"outputDirectory\")".to_owned()
+            }
+            Self::Stopped { source: BuildSandboxError::OutOfMemory, .. } => {
+                "a build has 3008 MB; build in smaller steps, or deploy what a larger machine has built".to_owned()
+            }
+            Self::Stopped { .. } => return None,
             Self::Configuration { key, .. } => {
                 format!("this version does not read {key:?}: remove it to deploy without")
             }
@@ -185,7 +264,9 @@ impl BuildError {
             }
             Self::NoRuntime { language } => format!("install {language} on the server and restart it"),
             Self::Malformed { source, .. } => source.to_string(),
-            Self::DocumentTooLarge { .. } | Self::Unreadable { .. } | Self::Import { .. } => return None,
+            Self::DocumentTooLarge { .. } | Self::Unreadable { .. } | Self::Import { .. } | Self::Internal { .. } => {
+                return None;
+            }
         })
     }
 }

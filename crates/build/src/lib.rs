@@ -1,26 +1,38 @@
-//! From an uploaded tree to an output: what the folder means is decided from its names alone (no configuration), then
-//! each entrypoint is imported as its own bundle.
+//! From an uploaded tree to an output: what the folder means is decided from its names and a few documents, then packages
+//! are installed and scripts run where there are any, and each entrypoint becomes a bundle.
 //!
 //! ```text
-//! files ─ Source::load ─► Source ─ detect ─► Plan ─ run ─► Output
-//!         (reads package.json …)   (pure)          (imports bundles, side by side)
+//! files ─ Source::load ─► Source ─ detect ─► Plan ─ Builder::build ─► Output
+//!         (reads package.json …)   (pure)          (sandbox, cache, imports)
 //! ```
 
+mod bench;
+mod builder;
+mod cache;
+mod contents;
 mod detect;
 mod documents;
+mod engines;
 mod error;
 mod functions;
+mod install;
 mod log;
+mod packages;
 mod plan;
 mod run;
 mod segments;
+mod settings;
 mod source;
 mod statics;
+mod tools;
+mod trace;
 
+pub use builder::Builder;
 pub use detect::detect;
 pub use dockless_model::output::BundleFile as SourceFile;
 pub use error::BuildError;
 pub use log::{BuildLog, Level};
+pub use packages::Project;
 pub use plan::{MAX_BUNDLE_BYTES, Plan, Step};
-pub use run::run;
+pub use settings::BuildSettings;
 pub use source::Source;

@@ -1,6 +1,6 @@
 //! What a build will do.
 
-use crate::SourceFile;
+use crate::{Project, SourceFile, documents};
 use dockless_model::{
     FunctionLimits, SourcePath,
     output::{Route, StaticFile},
@@ -21,6 +21,8 @@ pub struct Plan {
     pub shared: Arc<BTreeMap<SourcePath, SourceFile>>,
     /// Of the functions.
     pub routes: Vec<Route>,
+    /// What has to be installed and run first; none for a source whose files are all there is.
+    pub project: Option<Project>,
     /// What the owner should know although the build goes on.
     pub warnings: Vec<String>,
 }
@@ -38,13 +40,26 @@ pub struct Step {
     pub language: &'static str,
     /// Its limits.
     pub limits: FunctionLimits,
+    /// Globs of files that belong to it whatever is found.
+    pub include: Vec<String>,
+    /// Globs of files that do not.
+    pub exclude: Vec<String>,
 }
 
 impl Plan {
-    /// Files of a step's bundle.
+    /// Files of a step's bundle where nothing is traced: everything shared, and what its globs add and take.
     #[must_use]
-    pub fn bundle(&self, step: &Step) -> BTreeMap<SourcePath, SourceFile> {
+    pub fn bundle(&self, step: &Step, source: &BTreeMap<SourcePath, SourceFile>) -> BTreeMap<SourcePath, SourceFile> {
         let mut files = BTreeMap::clone(&self.shared);
+        let globs = |globs: &[String]| globs.iter().filter_map(|glob| documents::matcher(glob)).collect::<Vec<_>>();
+        let (include, exclude) = (globs(&step.include), globs(&step.exclude));
+        if !include.is_empty() {
+            let included = |path: &&SourcePath| include.iter().any(|glob| glob.is_match(path.as_str()));
+            files.extend(
+                source.iter().filter(|(path, _)| included(path)).map(|(path, file)| (path.clone(), file.clone())),
+            );
+        }
+        files.retain(|path, _| !exclude.iter().any(|glob| glob.is_match(path.as_str())));
         files.insert(step.entrypoint.clone(), step.file.clone());
         files
     }

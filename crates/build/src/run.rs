@@ -1,55 +1,39 @@
-//! From a plan to an output.
+//! Bundles become trees, and trees functions.
 
-use crate::{BuildError, BuildLog, Level, Plan, Step};
-use dockless_model::{Output, SourcePath, output::Function};
+use crate::{BuildError, BuildLog, Level, SourceFile, Step};
+use dockless_model::{SourcePath, output::Function};
 use dockless_node::Node;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use std::{collections::BTreeMap, num::NonZero, thread::available_parallelism, time::Instant};
 
-/// Carries a plan out: imports the bundle of each step, as many side by side as there are cores.
+/// A step and the files of its bundle.
+pub(crate) struct Made<'a> {
+    pub(crate) step: &'a Step,
+    pub(crate) files: BTreeMap<SourcePath, SourceFile>,
+}
+
+/// Imports the bundle of each step, as many side by side as there are cores.
 ///
 /// Dropping the future stops it; bundles that are in place already stay, named by their content, until garbage
 /// collection finds that no deployment has them.
 ///
 /// # Errors
 /// No runtime for a step, or a bundle that could not be imported.
-pub async fn run(plan: Plan, node: &Node, log: &dyn BuildLog) -> Result<Output, BuildError> {
-    let begin = Instant::now();
-    for warning in &plan.warnings {
-        log.line(Level::Warn, warning);
-    }
-    let side_by_side = available_parallelism().map_or(1, NonZero::get);
-    // Made before they are streamed: a closure inside the stream would keep this future from being boxed as `Send`.
-    let imports: Vec<_> = plan.steps.iter().map(|step| import(&plan, step, node, log)).collect();
-    let functions: BTreeMap<SourcePath, Function> =
-        futures_util::stream::iter(imports).buffer_unordered(side_by_side).try_collect().await?;
-    log.line(
-        Level::Info,
-        &format!(
-            "built {} and {} in {} ms",
-            count(functions.len(), "function"),
-            count(plan.files.len(), "file"),
-            begin.elapsed().as_millis()
-        ),
-    );
-    Ok(Output {
-        version: Output::VERSION,
-        routes: plan.routes,
-        files: plan.files,
-        functions,
-        services: BTreeMap::new(),
-    })
-}
-
-async fn import(
-    plan: &Plan,
-    step: &Step,
+pub(crate) async fn import_all(
+    made: Vec<Made<'_>>,
     node: &Node,
     log: &dyn BuildLog,
-) -> Result<(SourcePath, Function), BuildError> {
+) -> Result<BTreeMap<SourcePath, Function>, BuildError> {
+    let side_by_side = available_parallelism().map_or(1, NonZero::get);
+    // Made before they are streamed: a closure inside the stream would keep this future from being boxed as `Send`.
+    let imports: Vec<_> = made.into_iter().map(|made| import(made, node, log)).collect();
+    futures_util::stream::iter(imports).buffer_unordered(side_by_side).try_collect().await
+}
+
+async fn import(made: Made<'_>, node: &Node, log: &dyn BuildLog) -> Result<(SourcePath, Function), BuildError> {
+    let Made { step, files } = made;
     let begin = Instant::now();
     let runtime = node.current_runtime(step.language).ok_or(BuildError::NoRuntime { language: step.language })?;
-    let files = plan.bundle(step);
     let bundle = node
         .import_bundle(&files)
         .await
@@ -80,6 +64,6 @@ async fn import(
 }
 
 /// `1 file`, `2 files`
-fn count(number: usize, noun: &str) -> String {
+pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 /// Longest document that is read to decide about a build.
 const MAX_DOCUMENT: u64 = 1024 * 1024;
 
+/// Most documents that are read; a workspace with more packages than that is built as if the rest could be anything.
+const MAX_DOCUMENTS: usize = 500;
+
 /// The uploaded tree, and the contents of the few files that decide what it is.
 #[derive(Debug, Clone, Default)]
 pub struct Source {
@@ -18,11 +21,18 @@ pub struct Source {
 }
 
 impl Source {
-    /// Whether the content of this file decides about the build: `package.json`, `now.json` and `vercel.json` at the
-    /// root, `package.json` beside functions.
+    /// Whether the content of this file decides about the build: `now.json` and `vercel.json` at the root, `package.json`
+    /// anywhere but among installed packages.
     #[must_use]
     pub fn is_document(path: &SourcePath) -> bool {
-        matches!(path.as_str(), "package.json" | "now.json" | "vercel.json" | "api/package.json")
+        matches!(path.as_str(), "now.json" | "vercel.json")
+            || (path.file_name() == "package.json" && !path.as_str().split('/').any(|part| part == "node_modules"))
+    }
+
+    /// The package.json of a folder (empty for the root), if there is one that was read.
+    pub(crate) fn package(&self, folder: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let path = if folder.is_empty() { "package.json".to_owned() } else { format!("{folder}/package.json") };
+        crate::documents::parse(self.documents.get(path.as_str())?).ok()
     }
 
     /// Reads the documents of a tree from the blob store.
@@ -31,7 +41,10 @@ impl Source {
     /// A document that cannot be read or is larger than 1 MiB.
     pub async fn load(files: BTreeMap<SourcePath, SourceFile>, blobs: &BlobStore) -> Result<Self, BuildError> {
         let mut documents = BTreeMap::new();
-        for (path, file) in files.iter().filter(|(path, _)| Self::is_document(path)) {
+        let mut files_first: Vec<_> = files.iter().filter(|(path, _)| Self::is_document(path)).collect();
+        // The root's own before those of folders deep below.
+        files_first.sort_by_key(|(path, _)| path.as_str().matches('/').count());
+        for (path, file) in files_first.into_iter().take(MAX_DOCUMENTS) {
             if file.size > MAX_DOCUMENT {
                 return Err(BuildError::DocumentTooLarge { path: path.clone(), bytes: file.size });
             }

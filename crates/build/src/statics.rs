@@ -3,13 +3,16 @@
 use dockless_model::SourcePath;
 
 /// Files that steer deployments and are not served from a source tree without `public/`.
-const TOOLING: [&str; 12] = [
+const TOOLING: [&str; 15] = [
     "package.json",
     "package-lock.json",
     "npm-shrinkwrap.json",
     "yarn.lock",
     "pnpm-lock.yaml",
+    "bun.lock",
     "bun.lockb",
+    "pnpm-workspace.yaml",
+    ".npmrc",
     "now.json",
     "vercel.json",
     ".nowignore",

@@ -1,11 +1,13 @@
 //! One binary, three lives, told apart before anything else starts:
 //!
 //! - `dockless serve` becomes the **warden** (and forks its spawners): one thread, no runtime;
-//! - the warden starts the **server** from the same file, under the name [`server::NAME`];
+//! - the warden starts the **server** from the same file, under the name [`server::NAME`], and in build sandboxes the
+//!   **foreman**;
 //! - `dockless doctor` tries what the warden needs, and ends;
 //! - `dockless config` shows the settings, and ends;
 //! - everything else is the **command line**, a client of the HTTP API.
 
+mod builds;
 mod config;
 mod dev_ca;
 mod doctor;
@@ -48,6 +50,10 @@ fn main() -> ExitCode {
     // Not a command: nobody types it, and it must not depend on how a command line is parsed.
     if std::env::args_os().next().is_some_and(|name| name == server::NAME) {
         return server::main();
+    }
+    // The first process of a build sandbox, and its helpers.
+    if let Some(code) = dockless_warden::inside_builds() {
+        return code;
     }
     let line: Vec<OsString> = std::env::args_os().collect();
     if let Some(path) = config::concerns::<Program>(&line) {

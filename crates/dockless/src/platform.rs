@@ -2,7 +2,7 @@
 
 use crate::ledger::Ledger;
 use dockless_blob::BlobStore;
-use dockless_build::{Level, Source};
+use dockless_build::{Builder, Level, Source};
 use dockless_control::{
     BuildFailure, BuildJob, BuildLog, Control, LogQuery, LogStream, Platform, Running, Stream, Trouble, UpgradeFailure,
 };
@@ -27,6 +27,7 @@ pub(crate) struct Machine {
     pub(crate) node: Node,
     pub(crate) pool: Pool,
     pub(crate) blobs: BlobStore,
+    pub(crate) builder: Builder,
 }
 
 /// A build's words, from the builder's trait to control's log.
@@ -48,12 +49,11 @@ impl Platform for Machine {
     }
 
     fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>> {
-        let (node, blobs) = (self.node.clone(), self.blobs.clone());
+        let (builder, blobs) = (self.builder.clone(), self.blobs.clone());
         Box::pin(async move {
             let built = async {
                 let source = Source::load(job.source, &blobs).await?;
-                let plan = dockless_build::detect(&source)?;
-                dockless_build::run(plan, &node, &Words(job.log)).await
+                builder.build(&job.account, source, Arc::new(Words(job.log))).await
             };
             built.await.map_err(|error| {
                 if error.code() == "internal_build_error" {

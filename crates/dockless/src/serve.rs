@@ -1,5 +1,6 @@
 //! `dockless serve`: what is checked and made before the warden takes over.
 
+use crate::builds::{self, BuildArgs};
 use crate::listen::{Listen, Role};
 use crate::server::{self, ServerConfig};
 use crate::tls::{self, TlsConfig};
@@ -65,6 +66,8 @@ pub(crate) struct Args {
     /// Leave the Server-Timing header out of answers of functions
     #[arg(long, env = "DOCKLESS_NO_SERVER_TIMING")]
     no_server_timing: bool,
+    #[command(flatten)]
+    builds: BuildArgs,
     /// What to log, as `level` or `target=level,…` (error, warn, info, debug, trace)
     #[arg(long, value_name = "FILTER", env = "DOCKLESS_LOG", default_value = "info")]
     log: String,
@@ -107,6 +110,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
     let secret_keys = keys::read(&data)?;
     // Everything that can be wrong is found before a port is bound.
     let node = Captured::node(&args.node)?;
+    let (npm, builds) = builds::prepare(&args.builds, &node)?;
     let mut listeners: Vec<OwnedFd> = Vec::new();
     let mut bound = Vec::new();
     for listen in &args.listen {
@@ -172,9 +176,8 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         shelf: args.shelf,
         log: args.log.clone(),
         grace_ms: args.grace.saturating_mul(1000),
+        builds,
     };
-    let version = node.version.clone();
-    let fingerprint = node.fingerprint.clone();
     let warden = WardenConfig {
         binary: std::env::current_exe().context("cannot find the path of this program")?,
         server_args: vec![server::NAME.to_owned()],
@@ -185,16 +188,20 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         announcement: announcement.to_string(),
         ready_line: format!("dockless is ready on {url} (domain {}, data {})", args.domain, data.display()),
         notify: std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
-        runtimes: vec![RuntimeSource {
-            language: node.language.to_owned(),
-            version,
-            fingerprint,
-            capture: Box::new(move || node.write()),
-        }],
+        runtimes: std::iter::once(node).chain(npm).map(captured_source).collect(),
         grace: Duration::from_secs(args.grace),
         data,
     };
     Ok(dockless_warden::run(warden)?)
+}
+
+fn captured_source(captured: Captured) -> RuntimeSource {
+    RuntimeSource {
+        language: captured.language.to_owned(),
+        version: captured.version.clone(),
+        fingerprint: captured.fingerprint.clone(),
+        capture: Box::new(move || captured.write()),
+    }
 }
 
 /// Who types: behind sudo the one who called it.

@@ -7,6 +7,7 @@ use crate::tls::{self, TlsConfig};
 use anyhow::Context as _;
 use dockless_api::Api;
 use dockless_blob::BlobStore;
+use dockless_build::{BuildSettings, Builder};
 use dockless_control::{Change, Control, ControlConfig, ForeignHosts, Platform, PublicUrl, SecretKeys};
 use dockless_gateway::{ApiService, BodyError, Drain, Gateway, GatewayConfig, Tls};
 use dockless_model::{Clock, Entropy, Host, OsEntropy, Secret, SystemClock};
@@ -58,6 +59,7 @@ pub(crate) struct ServerConfig {
     pub(crate) shelf: usize,
     pub(crate) log: String,
     pub(crate) grace_ms: u64,
+    pub(crate) builds: BuildSettings,
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -125,7 +127,11 @@ async fn run(
     let (node, mut events) =
         Node::connect(channel, blobs.clone(), node_config, ending.clone()).await.context("cannot reach the warden")?;
     let pool = Pool::new(node.clone(), PoolConfig::default(), ending.clone());
-    let machine: Arc<dyn Platform> = Arc::new(Machine { node: node.clone(), pool: pool.clone(), blobs: blobs.clone() });
+    let cache = config.data.join("cache");
+    let builder = Builder::open(node.clone(), blobs.clone(), &cache, config.builds.clone())
+        .context("cannot open the folder of kept results")?;
+    let machine: Arc<dyn Platform> =
+        Arc::new(Machine { node: node.clone(), pool: pool.clone(), blobs: blobs.clone(), builder });
     let keys = SecretKeys::parse(&config.secret_keys).context("cannot read the file of keys")?;
     let public = PublicUrl { https: config.https, port: config.port };
     let mut control_config = ControlConfig::new(config.domain.clone(), public, keys);

@@ -212,9 +212,11 @@ impl Peer {
                 done
             }
             Verb::Stats { .. } => Ok((Answer::Usage(Usage { memory_bytes: 7, ..Usage::default() }), Vec::new())),
-            Verb::PrepareService { .. } | Verb::Dial { .. } | Verb::Throttle { .. } => {
-                Err(Refusal::Unsupported("this peer has functions alone".into()))
-            }
+            Verb::PrepareService { .. }
+            | Verb::Dial { .. }
+            | Verb::Throttle { .. }
+            | Verb::Build { .. }
+            | Verb::EndBuild { .. } => Err(Refusal::Unsupported("this peer has functions alone".into())),
             Verb::Serving | Verb::Forget { .. } | Verb::Acknowledge { .. } | Verb::OpenFiles | Verb::Upgrade => done,
         }
     }

@@ -89,7 +89,7 @@ fn fill(source: &mut impl Read) -> io::Result<()> {
 /// The folder at a path, made where it is missing.
 fn make_folders(work: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
     if path.is_empty() {
-        return Ok(work.try_clone()?);
+        return work.try_clone();
     }
     match rustix::fs::openat2(work, path, FOLDER, Mode::empty(), INSIDE) {
         Err(rustix::io::Errno::NOENT) => {}

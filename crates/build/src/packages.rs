@@ -1,0 +1,315 @@
+//! What has to be installed and run before there is anything to serve: decided from names and documents alone.
+
+use crate::{BuildError, Source, documents};
+use dockless_model::SourcePath;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// A package manager, chosen by its lock file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manager {
+    Npm,
+    Yarn,
+    Pnpm,
+    Bun,
+}
+
+impl Manager {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Npm => "npm",
+            Self::Yarn => "yarn",
+            Self::Pnpm => "pnpm",
+            Self::Bun => "bun",
+        }
+    }
+
+    /// In the order in which they are looked for.
+    const LOCKS: [(&'static str, Self); 6] = [
+        ("package-lock.json", Self::Npm),
+        ("npm-shrinkwrap.json", Self::Npm),
+        ("pnpm-lock.yaml", Self::Pnpm),
+        ("yarn.lock", Self::Yarn),
+        ("bun.lock", Self::Bun),
+        ("bun.lockb", Self::Bun),
+    ];
+}
+
+/// Files beside a package.json that steer its installation.
+const STEERING: [&str; 8] = [
+    ".npmrc",
+    ".yarnrc",
+    ".yarnrc.yml",
+    ".pnpmfile.cjs",
+    "pnpm-workspace.yaml",
+    "bunfig.toml",
+    ".node-version",
+    ".nvmrc",
+];
+/// Scripts that run during an installation and may read anything of the source.
+const LIFECYCLE: [&str; 8] =
+    ["preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare", "dependencies"];
+/// Kinds of dependencies.
+const KINDS: [&str; 3] = ["dependencies", "devDependencies", "optionalDependencies"];
+/// Output folders by the package that makes them, when a project's script has run.
+const FRAMEWORKS: [(&str, &str); 16] = [
+    ("astro", "dist"),
+    ("vitepress", ".vitepress/dist"),
+    ("@docusaurus/core", "build"),
+    ("@11ty/eleventy", "_site"),
+    ("gatsby", "public"),
+    ("react-scripts", "build"),
+    ("@vue/cli-service", "dist"),
+    ("@angular/cli", "dist"),
+    ("preact-cli", "build"),
+    ("ember-cli", "dist"),
+    ("hexo", "public"),
+    ("gridsome", "dist"),
+    ("umi", "dist"),
+    ("parcel", "dist"),
+    ("sirv-cli", "public"),
+    ("vite", "dist"),
+];
+/// Output folders of projects that say nothing.
+const USUAL: [&str; 4] = ["public", "dist", "build", "out"];
+
+/// One folder in which packages are installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Install {
+    /// Empty for the root.
+    pub(crate) folder: String,
+    pub(crate) manager: Manager,
+    /// Without one the newest fitting versions are taken.
+    pub(crate) lock: Option<SourcePath>,
+    /// All that the installation may see, and so all that decides about it.
+    pub(crate) inputs: BTreeSet<SourcePath>,
+    /// Scripts may read all of the source, and write beside it.
+    pub(crate) reads_source: bool,
+    /// Folders whose `node_modules` it fills.
+    pub(crate) fills: Vec<String>,
+    /// A line for the shell instead of the manager's own command.
+    pub(crate) line: Option<String>,
+}
+
+/// What runs after the installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Script {
+    /// By name, through the package manager of the root.
+    Named(&'static str),
+    /// A line for the shell.
+    Line(String),
+}
+
+impl std::fmt::Display for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(name) => write!(f, "the script {name:?}"),
+            Self::Line(line) => write!(f, "{line:?}"),
+        }
+    }
+}
+
+/// A source that needs a build sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    pub(crate) installs: Vec<Install>,
+    pub(crate) script: Option<Script>,
+    /// Where its output may lie, in order.
+    pub(crate) outputs: Vec<String>,
+    /// The project names its output folder: then it must be there.
+    pub(crate) output_named: bool,
+    pub(crate) engines: Option<String>,
+}
+
+impl Project {
+    /// Looks at a source; `None` if its files are all there is to it.
+    ///
+    /// # Errors
+    /// Locks and frameworks that this version does not serve.
+    pub(crate) fn of(
+        source: &Source,
+        settings: &documents::Settings,
+        entrypoints: &[SourcePath],
+    ) -> Result<Option<Self>, BuildError> {
+        let root = source.package("");
+        let script = script(root.as_ref(), settings);
+        let uploaded = source.files.keys().any(|path| path.as_str().starts_with("node_modules/"));
+        let needed = script.is_some() || !entrypoints.is_empty();
+        let mut installs = Vec::new();
+        if let Some(line) = settings.install_command.as_ref().filter(|line| needed && !line.is_empty()) {
+            let own = install(source, "")?;
+            let inputs = source.files.keys().cloned().collect();
+            installs.push(Install { inputs, reads_source: true, line: Some(line.clone()), ..own });
+        } else if needed && !uploaded && settings.install_command.is_none() {
+            for folder in folders(source, entrypoints, script.is_some()) {
+                installs.push(install(source, folder)?);
+            }
+        }
+        if installs.is_empty() && script.is_none() {
+            return Ok(None);
+        }
+        let framework = root.as_ref().and_then(|root| {
+            FRAMEWORKS.iter().find(|(name, _)| KINDS.iter().any(|kind| names(root, kind).contains(*name)))
+        });
+        let next = root.as_ref().is_some_and(|root| names(root, "dependencies").contains("next"));
+        if next && script.is_some() && settings.output_directory.is_none() {
+            return Err(BuildError::Framework { name: "next" });
+        }
+        let (outputs, output_named) = match &settings.output_directory {
+            Some(folder) => (vec![folder.clone()], true),
+            None => {
+                let mut outputs: Vec<String> = framework.iter().map(|(_, folder)| (*folder).to_owned()).collect();
+                for usual in USUAL {
+                    if !outputs.iter().any(|known| known == usual) {
+                        outputs.push(usual.to_owned());
+                    }
+                }
+                (outputs, false)
+            }
+        };
+        let engines = root
+            .as_ref()
+            .and_then(|root| root.get("engines")?.get("node")?.as_str().map(str::to_owned))
+            .filter(|range| !range.trim().is_empty());
+        Ok(Some(Self { installs, script, outputs, output_named, engines }))
+    }
+
+    /// The manager that runs scripts of the root.
+    pub(crate) fn manager(&self) -> Manager {
+        self.installs.iter().find(|install| install.folder.is_empty()).map_or(Manager::Npm, |install| install.manager)
+    }
+}
+
+fn script(root: Option<&Map<String, Value>>, settings: &documents::Settings) -> Option<Script> {
+    if let Some(line) = &settings.build_command {
+        return (!line.is_empty()).then(|| Script::Line(line.clone()));
+    }
+    if settings.output_directory.as_deref() == Some("") {
+        return None;
+    }
+    let scripts = root?.get("scripts")?.as_object()?;
+    let is_set = |name: &&str| scripts.get(*name).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
+    ["vercel-build", "now-build", "build"].into_iter().find(is_set).map(Script::Named)
+}
+
+/// Names of one kind of dependencies.
+fn names<'a>(package: &'a Map<String, Value>, kind: &str) -> BTreeSet<&'a str> {
+    let list = package.get(kind).and_then(Value::as_object);
+    list.map(|list| list.keys().map(String::as_str).collect()).unwrap_or_default()
+}
+
+fn has_packages(package: &Map<String, Value>) -> bool {
+    KINDS.iter().any(|kind| !names(package, kind).is_empty()) || has_workspaces(package)
+}
+
+fn has_workspaces(package: &Map<String, Value>) -> bool {
+    package.get("workspaces").is_some_and(documents::is_set)
+}
+
+/// Where to install: the root, and folders above entrypoints that have packages of their own and belong to no workspace.
+fn folders<'a>(source: &'a Source, entrypoints: &'a [SourcePath], script: bool) -> Vec<&'a str> {
+    let root = source.package("");
+    let workspace = root.as_ref().is_some_and(has_workspaces)
+        || source.files.keys().any(|path| path.as_str() == "pnpm-workspace.yaml");
+    let mut folders = BTreeSet::new();
+    let of_root = root.as_ref().is_some_and(|root| {
+        // Without a script only what functions can require counts; installing tools alone would change nothing.
+        script && has_packages(root)
+            || !names(root, "dependencies").is_empty()
+            || !names(root, "optionalDependencies").is_empty()
+            || workspace
+    });
+    if of_root {
+        folders.insert("");
+    }
+    if !workspace {
+        for path in entrypoints {
+            let mut folder = path.as_str();
+            while let Some((parent, _)) = folder.rsplit_once('/') {
+                if source.package(parent).is_some_and(|package| has_packages(&package)) {
+                    folders.insert(parent);
+                }
+                folder = parent;
+            }
+        }
+    }
+    folders.into_iter().collect()
+}
+
+fn install(source: &Source, folder: &str) -> Result<Install, BuildError> {
+    let inside = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+    let find = |name: &str| source.files.get_key_value(inside(name).as_str()).map(|(path, _)| path.clone());
+    let found = Manager::LOCKS.iter().find_map(|(name, manager)| find(name).map(|path| (path, *manager)));
+    let package = source.package(folder).unwrap_or_default();
+    let (lock, manager) = match found {
+        Some((path, manager)) => (Some(path), manager),
+        None => (None, named_manager(&package).unwrap_or(Manager::Npm)),
+    };
+    if manager == Manager::Yarn && find(".yarnrc.yml").is_some() {
+        return Err(BuildError::Berry { path: lock.or_else(|| find("package.json")).unwrap_or_else(any_path) });
+    }
+    let workspace = has_workspaces(&package) || find("pnpm-workspace.yaml").is_some();
+    let below = |path: &SourcePath| folder.is_empty() || path.as_str().starts_with(&format!("{folder}/"));
+    let manifests: Vec<&SourcePath> = source
+        .files
+        .keys()
+        .filter(|path| path.file_name() == "package.json" && (workspace || path.as_str() == inside("package.json")))
+        .filter(|path| below(path) && !is_installed(path))
+        .collect();
+    // Scripts and packages by path may read anything: then all of the source decides.
+    let reads_source = manifests.iter().any(|path| {
+        source.documents.get(*path).is_none_or(|bytes| {
+            documents::parse(bytes).map_or(true, |package| has_lifecycle(&package) || has_local(&package))
+        })
+    }) || manifests.is_empty();
+    let inputs = if reads_source {
+        source.files.keys().cloned().collect()
+    } else {
+        let steering = STEERING.iter().filter_map(|name| find(name));
+        manifests.iter().map(|path| (*path).clone()).chain(steering).chain(lock.clone()).collect()
+    };
+    let fills = if workspace {
+        manifests
+            .iter()
+            .map(|path| path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder).to_owned())
+            .collect()
+    } else {
+        vec![folder.to_owned()]
+    };
+    Ok(Install { folder: folder.to_owned(), manager, lock, inputs, reads_source, fills, line: None })
+}
+
+fn any_path() -> SourcePath {
+    "package.json".parse().expect("a plain name is a path")
+}
+
+fn is_installed(path: &SourcePath) -> bool {
+    path.as_str().split('/').any(|part| part == "node_modules")
+}
+
+/// `"packageManager": "pnpm@9.1.0"`
+fn named_manager(package: &Map<String, Value>) -> Option<Manager> {
+    let text = package.get("packageManager")?.as_str()?;
+    let name = text.split('@').next()?;
+    [Manager::Npm, Manager::Yarn, Manager::Pnpm, Manager::Bun].into_iter().find(|manager| manager.name() == name)
+}
+
+fn has_lifecycle(package: &Map<String, Value>) -> bool {
+    let scripts = package.get("scripts").and_then(Value::as_object);
+    scripts.is_some_and(|scripts| LIFECYCLE.iter().any(|name| scripts.contains_key(*name)))
+}
+
+/// `file:`, `link:`, `patch:` and the like, and keys that name files.
+fn has_local(package: &Map<String, Value>) -> bool {
+    let local = |value: &Value| {
+        value.as_str().is_some_and(|text| {
+            ["file:", "link:", "portal:", "patch:", "./", "../"].iter().any(|prefix| text.starts_with(prefix))
+        })
+    };
+    let kinds = KINDS.iter().chain(&["peerDependencies", "overrides", "resolutions"]);
+    kinds.filter_map(|kind| package.get(*kind)?.as_object()).any(|list| list.values().any(local))
+        || ["pnpm", "patchedDependencies"].iter().any(|key| package.contains_key(*key))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! What the operator says about builds.
+
+use dockless_node::workshop::Egress;
+use serde::{Deserialize, Serialize};
+
+/// Settings of builds, the same for all projects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildSettings {
+    /// Where builds may connect to.
+    pub egress: Egress,
+    /// Registry that package managers ask, if not the public one.
+    #[serde(default)]
+    pub registry: Option<String>,
+    /// The tree of npm holds certificates that are to be trusted too.
+    #[serde(default)]
+    pub certificates: bool,
+    /// Bytes of results kept for later builds.
+    pub cache_bytes: u64,
+}
+
+impl Default for BuildSettings {
+    /// The public registries; 4 GiB of results.
+    fn default() -> Self {
+        Self { egress: Egress::default(), registry: None, certificates: false, cache_bytes: 4 << 30 }
+    }
+}

@@ -1,0 +1,59 @@
+//! What `dockless serve` says about builds: the machine's npm, and which way to the registries its settings mean.
+
+use anyhow::Context as _;
+use dockless_build::BuildSettings;
+use dockless_node::capture::Captured;
+use dockless_node::workshop::{Allowed, NpmSettings};
+
+/// Flags about builds.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct BuildArgs {
+    /// Registry that builds install from; default: what the machine's npm is configured to use
+    #[arg(long, value_name = "URL", env = "DOCKLESS_NPM_REGISTRY")]
+    npm_registry: Option<String>,
+    /// Another host that builds may connect to, HOST[:PORT]; may be repeated. The registries of npm and yarn always are
+    #[arg(long, value_name = "HOST", env = "DOCKLESS_BUILD_ALLOW", value_delimiter = ',')]
+    build_allow: Vec<Allowed>,
+    /// HTTP proxy through which builds reach registries; default: that of the machine's npm. "none" for none
+    #[arg(long, value_name = "URL", env = "DOCKLESS_BUILD_PROXY")]
+    build_proxy: Option<String>,
+    /// MiB of build results that are kept for later builds
+    #[arg(long, value_name = "MIB", env = "DOCKLESS_BUILD_CACHE", default_value_t = 4096)]
+    build_cache: u64,
+}
+
+/// The npm to capture, if there is one, and what builds are told.
+pub(crate) fn prepare(args: &BuildArgs, node: &Captured) -> anyhow::Result<(Option<Captured>, BuildSettings)> {
+    let interpreter = node.interpreter().context("the captured tree has no interpreter")?;
+    let mut machine = NpmSettings::of_machine(&interpreter, |name| std::env::var(name).ok());
+    if let Some(file) = machine.certificates.take_if(|file| !file.is_file()) {
+        tracing::warn!(file = %file.display(), "the certificates that npm is told to trust are not there");
+    }
+    let npm = Captured::npm(&interpreter, machine.certificates.as_deref())?;
+    if npm.is_none() {
+        tracing::warn!("no npm beside {}: projects with packages cannot be built", interpreter.display());
+    }
+    let mut settings = BuildSettings {
+        certificates: machine.certificates.is_some(),
+        cache_bytes: args.build_cache.saturating_mul(1 << 20),
+        ..BuildSettings::default()
+    };
+    let registry = args.npm_registry.clone().or(machine.registry);
+    if let Some(registry) = registry {
+        let host: Allowed = registry.parse().with_context(|| format!("cannot use the registry {registry}"))?;
+        // The public ones are listed already, and are not trusted to lie in a private network.
+        if !settings.egress.allowed.iter().any(|known| known.host == host.host) {
+            settings.egress.allow(host);
+        }
+        settings.registry = Some(registry);
+    }
+    for host in &args.build_allow {
+        settings.egress.allow(host.clone());
+    }
+    let proxy = args.build_proxy.clone().or(machine.proxy).filter(|proxy| proxy != "none");
+    if let Some(proxy) = proxy {
+        let proxy: Allowed = proxy.parse().with_context(|| format!("cannot use the proxy {proxy}"))?;
+        settings.egress.upstream = Some(proxy);
+    }
+    Ok((npm, settings))
+}
