@@ -44,6 +44,26 @@ pub enum NodeError {
     Thread(#[source] io::Error),
 }
 
+/// A layer of an image could not be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// Its content is not allowed, damaged, or not what its digest says.
+    #[error("{0}")]
+    Refused(String),
+    /// The disk is full, or too much is asked at once.
+    #[error("no room: {0}")]
+    NoRoom(String),
+    /// Its blob is not stored.
+    #[error("cannot open the layer's blob")]
+    Blob(#[from] BlobError),
+    /// Its blob cannot be opened.
+    #[error("cannot open the layer's blob")]
+    Open(#[source] io::Error),
+    /// The warden failed.
+    #[error("cannot unpack a layer")]
+    Warden(#[source] Arc<CallError>),
+}
+
 /// A bundle could not be made into a tree.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ImportError {

@@ -19,7 +19,7 @@ type Verdict = Option<Result<(), ImportError>>;
 /// Imports under way, so that a tree that several ask for is made once.
 #[derive(Debug, Clone)]
 pub(crate) struct Imports {
-    blobs: BlobStore,
+    pub(crate) blobs: BlobStore,
     warden: Warden,
     running: Arc<Mutex<HashMap<Digest, watch::Receiver<Verdict>>>>,
 }

@@ -28,7 +28,7 @@ const NEWS: usize = 4096;
 /// This machine; clones share it.
 #[derive(Debug, Clone)]
 pub struct Node {
-    tools: Arc<Tools>,
+    pub(crate) tools: Arc<Tools>,
     shelf: Shelf,
     adoption: Adoption,
     /// Boots from nothing that may still begin.

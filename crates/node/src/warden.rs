@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Unpacking a large bundle on a slow disk.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(120);
+/// Layers are unpacked one after the other, each within bounds of the warden's own.
+const UNPACK_DEADLINE: Duration = Duration::from_secs(3600);
 /// The new server boots, adopts and says that it serves.
 const UPGRADE_DEADLINE: Duration = Duration::from_secs(120);
 /// Events that wait for the node's task: more than that and answers wait too. The task never waits for an answer.
@@ -117,6 +119,7 @@ impl Warden {
     pub(crate) async fn call(&self, verb: Verb, fds: &[OwnedFd]) -> Result<(Answer, Vec<OwnedFd>), CallError> {
         let deadline = match verb {
             Verb::Import => IMPORT_DEADLINE,
+            Verb::Unpack { .. } => UNPACK_DEADLINE,
             Verb::Upgrade => UPGRADE_DEADLINE,
             _ => DEADLINE,
         };

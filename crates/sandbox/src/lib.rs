@@ -3,11 +3,13 @@
 //!
 //! - [`protocol`]: server ↔ warden, one JSON message a packet, descriptors beside it;
 //! - [`bundle`]: the manifest of a tree that the warden is asked to import;
+//! - [`layer`]: bounds of the layers it is asked to unpack;
 //! - [`frames`]: host ↔ launcher on descriptor 4 of every function sandbox;
 //! - [`workshop`]: server ↔ foreman of a build sandbox, and [`pack`], the stream its files travel in.
 
 pub mod bundle;
 pub mod frames;
+pub mod layer;
 pub mod pack;
 pub mod protocol;
 pub mod workshop;

@@ -67,6 +67,18 @@ pub enum Verb {
         /// The tree.
         tree: Digest,
     },
+    /// Unpack a layer of an image. Descriptor: its archive as it came, a regular file or memfd read from offset 0, a tar
+    /// that may be packed with gzip or zstd, within the bounds of [`crate::layer`]. → [`Answer::Unpacked`]; a layer that
+    /// is unpacked already is not unpacked again.
+    Unpack {
+        /// SHA-256 of the unpacked archive, which names the layer and is verified.
+        diff_id: Digest,
+    },
+    /// Delete an unpacked layer that no sandbox uses. → [`Answer::Done`]
+    ForgetLayer {
+        /// The layer.
+        diff_id: Digest,
+    },
     /// Make a sandbox and start the runtime's launcher in it. → [`Answer::Prepared`] with five descriptors.
     Prepare {
         /// Chosen by the server.
@@ -217,6 +229,11 @@ pub enum Answer {
     Imported {
         /// The tree's name.
         tree: Digest,
+    },
+    /// To `unpack`.
+    Unpacked {
+        /// Its root hides everything below: what lies under this layer must not be mounted.
+        opaque: bool,
     },
     /// To `prepare`, `prepare_service` and `adopt`; the descriptors are control, stdout, stderr, freezer control, freezer
     /// events.

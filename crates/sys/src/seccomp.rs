@@ -39,6 +39,9 @@ pub enum Policy {
     /// Our own single-threaded code that unpacks and copies files: open files and directories, no sockets, no new
     /// processes, no exec.
     Importer,
+    /// The same for layers of images: owners, attributes, FIFOs and whiteouts too. Device nodes need no rule here: the
+    /// kernel makes none but whiteouts (0:0) in a user namespace, mknod(2).
+    Unpacker,
 }
 
 /// A compiled filter. Make it once, before forking; the children only load it.

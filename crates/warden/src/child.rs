@@ -32,6 +32,8 @@ pub(crate) enum Word {
     Listening,
     /// An importer is done.
     Imported(Result<Digest, Refusal>),
+    /// An unpacker is done.
+    Unpacked(Result<Digest, Refusal>),
 }
 
 /// Which step, and why.

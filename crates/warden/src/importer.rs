@@ -66,7 +66,7 @@ pub(crate) fn import(
     result
 }
 
-fn disk(error: io::Error) -> Refusal {
+pub(crate) fn disk(error: io::Error) -> Refusal {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Refusal::NoRoom("the disk is full".into()),
         _ => Refusal::Kernel(format!("cannot write a tree: {error}")),
@@ -74,10 +74,10 @@ fn disk(error: io::Error) -> Refusal {
 }
 
 /// A pipe could make the importer wait for ever; a folder or device is nonsense.
-fn regular(file: &File) -> Result<u64, Refusal> {
+pub(crate) fn regular(file: &File) -> Result<u64, Refusal> {
     let found = rustix::fs::fstat(file).map_err(|error| Refusal::Bad(error.to_string()))?;
     if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-        return Err(Refusal::Bad("descriptors of an import must be regular files or memfds".into()));
+        return Err(Refusal::Bad("descriptors of an import or unpack must be regular files or memfds".into()));
     }
     u64::try_from(found.st_size).map_err(|error| Refusal::Bad(error.to_string()))
 }
@@ -130,7 +130,7 @@ fn fill(
         match orders::receive::<Word>(&sync) {
             Ok(Some((Word::Imported(outcome), _))) => outcome,
             Ok(Some((Word::Failed(failed), _))) => Err(failed.into()),
-            Ok(Some((Word::Prepared | Word::Listening, _))) => {
+            Ok(Some((Word::Prepared | Word::Listening | Word::Unpacked(_), _))) => {
                 Err(Refusal::Kernel("an importer spoke as somebody else".into()))
             }
             Ok(None) => Err(Refusal::Kernel("the importer ended without an answer".into())),

@@ -1,7 +1,7 @@
 //! The privileged process: small, synchronous, one thread, no network parsing and no database.
 //!
 //! ```text
-//!  warden ──fork──► spawner × min(cores, 4), importer     (root, one thread each: a fork of them copies almost nothing)
+//!  warden ──fork──► spawner × min(cores, 4), importer, unpacker (root, one thread each: a fork of them copies almost nothing)
 //!     │                 └─clone3(CLONE_PARENT)─► sandboxes (own namespaces and ids; children of the warden)
 //!     └────fork+exec──► server                             (unprivileged; asks through one seqpacket socket)
 //! ```
@@ -14,6 +14,7 @@ mod groups;
 mod ids;
 mod importer;
 mod init;
+mod layers;
 mod notify;
 mod orders;
 mod probe;
@@ -22,6 +23,7 @@ mod server;
 mod session;
 mod spawner;
 mod trees;
+mod unpacker;
 mod verbs;
 mod warden;
 mod world;

@@ -24,6 +24,8 @@ pub(crate) enum Order {
     Build(crate::builds::BuildLaunch),
     /// Make a tree. Descriptors: manifest, contents.
     Import { ticket: Ticket, ids: IdBlock },
+    /// Unpack a layer. Descriptor: its archive.
+    Unpack { ticket: Ticket, diff_id: Digest, ids: WideBlock },
 }
 
 /// A function sandbox.
@@ -71,6 +73,10 @@ pub(crate) enum Report {
         ticket: Ticket,
         tree: Digest,
     },
+    Unpacked {
+        ticket: Ticket,
+        opaque: bool,
+    },
     Failed {
         ticket: Ticket,
         refusal: Refusal,
@@ -83,6 +89,7 @@ impl Report {
             Self::Launched { ticket, .. }
             | Self::Built { ticket, .. }
             | Self::Imported { ticket, .. }
+            | Self::Unpacked { ticket, .. }
             | Self::Failed { ticket, .. } => *ticket,
         }
     }

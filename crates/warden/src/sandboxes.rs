@@ -152,7 +152,6 @@ impl Sandboxes {
     }
 
     /// Whether any sandbox has this layer in its root.
-    #[allow(dead_code, reason = "asked once layers can be forgotten")]
     pub(crate) fn uses_layer(&self, layer: &Digest) -> bool {
         self.iter().any(|sandbox| matches!(&sandbox.kind, Kind::Service { layers, .. } if layers.contains(layer)))
     }

@@ -5,6 +5,7 @@ pub(crate) mod service;
 use crate::child::{self, ChildFds, Word};
 use crate::importer;
 use crate::orders::{self, Launch, Order, Report};
+use crate::unpacker;
 use crate::world::World;
 use dockless_sandbox::protocol::Refusal;
 use dockless_sys::cgroup::{Group, GroupLimits, GroupRoot};
@@ -40,6 +41,7 @@ pub(crate) fn run(workshop: &Workshop<'_>, orders: &OwnedFd) -> i32 {
     let filter = Filter::compile(Policy::Function);
     let import_filter = Filter::compile(Policy::Importer);
     let service_filters = service::Filters::compile();
+    let unpack_filter = Filter::compile(Policy::Unpacker);
     loop {
         if orders::wait(orders, PollFlags::IN).is_err() {
             return 1;
@@ -75,6 +77,13 @@ pub(crate) fn run(workshop: &Workshop<'_>, orders: &OwnedFd) -> i32 {
             Order::Import { ticket, ids } => {
                 let report = match importer::import(workshop, &import_filter, ticket, ids, fds) {
                     Ok(tree) => Report::Imported { ticket, tree },
+                    Err(refusal) => Report::Failed { ticket, refusal },
+                };
+                orders::send(orders, &report, &[])
+            }
+            Order::Unpack { ticket, diff_id, ids } => {
+                let report = match unpacker::unpack(workshop, &unpack_filter, ticket, diff_id, ids, fds) {
+                    Ok(opaque) => Report::Unpacked { ticket, opaque },
                     Err(refusal) => Report::Failed { ticket, refusal },
                 };
                 orders::send(orders, &report, &[])
@@ -191,7 +200,7 @@ fn wait_for_exec(sync: &OwnedFd) -> Result<(), Refusal> {
     match orders::receive::<Word>(sync) {
         Ok(None) => Ok(()),
         Ok(Some((Word::Failed(failed), _))) => Err(failed.into()),
-        Ok(Some((Word::Imported(_) | Word::Prepared | Word::Listening, _))) => {
+        Ok(Some((Word::Imported(_) | Word::Unpacked(_) | Word::Prepared | Word::Listening, _))) => {
             Err(Refusal::Kernel("a launcher spoke as somebody else".into()))
         }
         Err(error) => Err(kernel("hear from the sandbox")(error)),

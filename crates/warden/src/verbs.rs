@@ -62,6 +62,8 @@ impl Warden {
             Verb::Serving => self.on_serving(session).map(|()| Answer::Done).into(),
             Verb::Import => self.import(session, id, fds),
             Verb::Forget { tree } => self.forget(&tree).into(),
+            Verb::Unpack { diff_id } => self.unpack(session, id, diff_id, fds),
+            Verb::ForgetLayer { diff_id } => self.forget_layer(&diff_id).into(),
             Verb::Prepare { instance, runtime, memory, env } => {
                 match self.prepare(session, id, instance, runtime, memory, env) {
                     Ok(()) => Outcome::later(),
@@ -133,7 +135,7 @@ impl Warden {
         let Some(ids) = self.ids.take() else { return Err(Refusal::NoRoom("no id block is free".into())).into() };
         let ticket = self.new_ticket();
         let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        let sent = match self.spawners.last_mut() {
+        let sent = match self.importer() {
             Some(importer) => {
                 orders::try_send(&importer.channel, &Order::Import { ticket, ids }, &borrowed).inspect(|()| {
                     importer.busy.insert(ticket);
@@ -243,7 +245,7 @@ impl Warden {
 
     /// Gives an order to the spawner that has least to do.
     pub(crate) fn ask_launcher(&mut self, ticket: Ticket, order: &Order) -> Result<(), Refusal> {
-        let launchers = self.spawners.len().saturating_sub(1).max(1);
+        let launchers = self.launchers();
         let sent = match self.spawners.iter_mut().take(launchers).min_by_key(|spawner| spawner.busy.len()) {
             Some(spawner) => orders::try_send(&spawner.channel, order, &[]).inspect(|()| {
                 spawner.busy.insert(ticket);
@@ -263,7 +265,7 @@ impl Warden {
                 other == instance
             }
             Pending::Build(build) => build.is(instance),
-            Pending::Import { .. } | Pending::Capture { .. } => false,
+            Pending::Import { .. } | Pending::Unpack { .. } | Pending::Capture { .. } => false,
         };
         if self.sandboxes.get(instance).is_some() || self.builds.has(instance) || self.pending.values().any(is_it) {
             return Err(Refusal::Bad(format!("instance {instance} exists already")));
@@ -498,7 +500,7 @@ impl Warden {
 }
 
 /// A full socket is an honest "too much at once"; anything else is not.
-fn cannot_ask(whom: &str, error: &std::io::Error) -> Refusal {
+pub(crate) fn cannot_ask(whom: &str, error: &std::io::Error) -> Refusal {
     if error.kind() == std::io::ErrorKind::WouldBlock {
         Refusal::NoRoom(format!("the {whom} have too much to do"))
     } else {

@@ -6,6 +6,7 @@ use crate::builds::{Builds, PendingBuild};
 use crate::config::{WardenConfig, WardenError, run_folder};
 use crate::groups::Groups;
 use crate::ids::{IdBlock, IdBlocks, WideBlock};
+use crate::layers;
 use crate::notify::Notify;
 use crate::orders::{self, Order, Report, Ticket};
 use crate::probe;
@@ -32,6 +33,8 @@ use std::time::{Duration, Instant};
 
 /// More spawners than this only wait for the kernel's locks (reference measurements: no gain above the cores).
 const MAX_SPAWNERS: usize = 4;
+/// Spawners that boot nothing: a large tree must not delay a cold start, a large layer neither that nor a tree.
+const HELPERS: usize = 2;
 /// A server that ends sooner than this after its start did not start.
 const SETTLED: Duration = Duration::from_secs(2);
 /// So many failed starts in a row before the first success end the warden.
@@ -71,10 +74,27 @@ pub(crate) enum Pending {
         ids: IdBlock,
     },
     Build(PendingBuild),
+    Unpack {
+        session: u64,
+        request: u64,
+        diff_id: Digest,
+        ids: WideBlock,
+    },
     /// The warden's own import of a runtime, waited for at start.
     Capture {
         ids: IdBlock,
     },
+}
+
+impl Pending {
+    /// Whether the work at hand will need this layer, or makes it.
+    pub(crate) fn needs_layer(&self, layer: &Digest) -> bool {
+        match self {
+            Self::Unpack { diff_id, .. } => diff_id == layer,
+            Self::PrepareService { layers, .. } => layers.contains(layer),
+            Self::Prepare { .. } | Self::Build(_) | Self::Import { .. } | Self::Capture { .. } => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -114,8 +134,8 @@ pub(crate) struct Warden {
     pub(crate) builds: Builds,
     pub(crate) sessions: Vec<Session>,
     next_session: u64,
+    /// The last two make no sandboxes: see [`Warden::importer`] and [`Warden::unpacker`].
     pub(crate) spawners: Vec<Spawner>,
-    /// The last entry of `spawners` only imports: a large tree must not delay a cold start.
     pub(crate) pending: HashMap<Ticket, Pending>,
     next_ticket: Ticket,
     /// Not yet acknowledged: number → (session it was sent to, event).
@@ -165,6 +185,7 @@ pub fn run(config: WardenConfig) -> Result<(), WardenError> {
     let home = MountHome::remember().map_err(WardenError::at("remember the mount namespace"))?;
     let network_home = File::open("/proc/self/ns/net").map_err(WardenError::at("remember the network namespace"))?;
     let runtimes = Runtimes::load(&world)?;
+    layers::sweep(&world);
     let mut warden = Warden {
         config,
         world,
@@ -211,8 +232,7 @@ fn sweep_noted(note: &std::path::Path) {
 impl Warden {
     fn live(&mut self) -> Result<(), WardenError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        // One more than boot at once: the importer, always the last.
-        for _ in 0..=cores.min(MAX_SPAWNERS) {
+        for _ in 0..cores.min(MAX_SPAWNERS) + HELPERS {
             let spawner = self.fork_spawner().map_err(WardenError::at("fork a spawner"))?;
             self.spawners.push(spawner);
         }
@@ -349,6 +369,21 @@ impl Warden {
         Ok(Spawner { pid: spawned.pid, channel, busy: HashSet::new() })
     }
 
+    /// How many of the spawners start sandboxes: the first ones.
+    pub(crate) fn launchers(&self) -> usize {
+        self.spawners.len().saturating_sub(HELPERS).max(1)
+    }
+
+    /// The one that makes trees.
+    pub(crate) fn importer(&mut self) -> Option<&mut Spawner> {
+        self.spawners.iter_mut().nth_back(1)
+    }
+
+    /// The one that unpacks layers.
+    pub(crate) fn unpacker(&mut self) -> Option<&mut Spawner> {
+        self.spawners.last_mut()
+    }
+
     fn capture_runtimes(&mut self) -> Result<(), WardenError> {
         for source in std::mem::take(&mut self.config.runtimes) {
             if self.runtimes.recall(&source) {
@@ -359,10 +394,10 @@ impl Warden {
             let (manifest, contents) = (source.capture)().map_err(|error| failed(error.to_string()))?;
             let ids = self.ids.take().ok_or(WardenError::TooFewIds)?;
             let ticket = self.new_ticket();
-            let importer = self.spawners.last_mut().ok_or_else(|| failed("there is no importer".into()))?;
+            self.pending.insert(ticket, Pending::Capture { ids });
+            let importer = self.importer().ok_or_else(|| failed("there is no importer".into()))?;
             orders::send(&importer.channel, &Order::Import { ticket, ids }, &[manifest.as_fd(), contents.as_fd()])
                 .map_err(|error| failed(error.to_string()))?;
-            self.pending.insert(ticket, Pending::Capture { ids });
             orders::wait(&importer.channel, PollFlags::IN).map_err(|error| failed(error.to_string()))?;
             let report = orders::receive::<Report>(&importer.channel).map_err(|error| failed(error.to_string()))?;
             self.pending.remove(&ticket);
@@ -573,6 +608,14 @@ impl Warden {
                 self.ids.give_back(ids);
                 self.reply(session, request, Err(refusal_of(report)), Vec::new());
             }
+            (Pending::Unpack { session, request, ids, .. }, report) => {
+                self.ids.give_back_wide(ids);
+                let result = match report {
+                    Report::Unpacked { opaque, .. } => Ok(Answer::Unpacked { opaque }),
+                    report => Err(refusal_of(report)),
+                };
+                self.reply(session, request, result, Vec::new());
+            }
             (Pending::Capture { ids }, _) => self.ids.give_back(ids),
         }
     }
@@ -625,7 +668,7 @@ impl Warden {
 fn refusal_of(report: Report) -> Refusal {
     match report {
         Report::Failed { refusal, .. } => refusal,
-        Report::Launched { .. } | Report::Built { .. } | Report::Imported { .. } => {
+        Report::Launched { .. } | Report::Built { .. } | Report::Imported { .. } | Report::Unpacked { .. } => {
             Refusal::Kernel("a spawner mixed up two orders".into())
         }
     }

@@ -216,7 +216,9 @@ impl Peer {
             | Verb::Dial { .. }
             | Verb::Throttle { .. }
             | Verb::Build { .. }
-            | Verb::EndBuild { .. } => Err(Refusal::Unsupported("this peer has functions alone".into())),
+            | Verb::EndBuild { .. }
+            | Verb::Unpack { .. }
+            | Verb::ForgetLayer { .. } => Err(Refusal::Unsupported("this peer has functions alone".into())),
             Verb::Serving | Verb::Forget { .. } | Verb::Acknowledge { .. } | Verb::OpenFiles | Verb::Upgrade => done,
         }
     }

@@ -199,6 +199,9 @@ const INIT_LEGACY: &[i64] = &[SYS_poll];
 #[cfg(not(target_arch = "x86_64"))]
 const INIT_LEGACY: &[i64] = &[];
 
+/// What [`Policy::Unpacker`] has beyond [`Policy::Importer`].
+const UNPACKER: &[i64] = &[SYS_fchown, SYS_fchownat, SYS_fsetxattr, SYS_mknodat];
+
 /// The verdict of a policy on one number.
 pub(super) fn verdict(policy: Policy, number: u32) -> Verdict {
     let wanted = i64::from(number);
@@ -207,6 +210,7 @@ pub(super) fn verdict(policy: Policy, number: u32) -> Verdict {
         Policy::Service => ([FUNCTION, FUNCTION_LEGACY, SERVICE], CHECKED),
         Policy::Init => ([INIT, INIT_LEGACY, &[]], &[][..]),
         Policy::Importer => ([IMPORTER, IMPORTER_LEGACY, &[]], &[][..]),
+        Policy::Unpacker => ([IMPORTER, IMPORTER_LEGACY, UNPACKER], &[][..]),
     };
     if let Some((_, verdict)) = checked.iter().find(|(n, _)| *n == wanted) {
         *verdict
@@ -228,7 +232,7 @@ mod tests {
         let checked: Vec<i64> = CHECKED.iter().map(|(n, _)| *n).collect();
         for lists in [
             [FUNCTION, FUNCTION_LEGACY, SERVICE, ABSENT, &checked],
-            [IMPORTER, IMPORTER_LEGACY, ABSENT, &[], &[]],
+            [IMPORTER, IMPORTER_LEGACY, ABSENT, UNPACKER, &[]],
             [INIT, INIT_LEGACY, ABSENT, &[], &[]],
         ] {
             let mut all = lists.concat();

@@ -124,7 +124,7 @@ fn wait_for_foreman(sync: &OwnedFd) -> Result<OwnedFd, Refusal> {
         match orders::receive::<Word>(sync) {
             Ok(Some((Word::Listening, fds))) => listener = fds.into_iter().next(),
             Ok(Some((Word::Failed(failed), _))) => return Err(failed.into()),
-            Ok(Some((Word::Imported(_) | Word::Prepared, _))) => {
+            Ok(Some((Word::Imported(_) | Word::Unpacked(_) | Word::Prepared, _))) => {
                 return Err(Refusal::Kernel("a foreman spoke as somebody else".into()));
             }
             Ok(None) => return listener.ok_or_else(|| Refusal::Kernel("the build sandbox has no listener".into())),

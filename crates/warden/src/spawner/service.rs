@@ -117,7 +117,7 @@ fn wait_for_gate(gate: &OwnedFd) -> Result<(), Refusal> {
     match orders::receive::<Word>(gate) {
         Ok(Some((Word::Prepared, _))) => Ok(()),
         Ok(Some((Word::Failed(failed), _))) => Err(failed.into()),
-        Ok(Some((Word::Imported(_) | Word::Listening, _))) => {
+        Ok(Some((Word::Imported(_) | Word::Unpacked(_) | Word::Listening, _))) => {
             Err(Refusal::Kernel("a service spoke as somebody else".into()))
         }
         Ok(None) => Err(Refusal::Kernel("the sandbox ended before it was whole".into())),
