@@ -36,7 +36,7 @@ impl BlobStore {
     ///
     /// # Errors
     /// The folder cannot be locked.
-    pub fn refresh(&self, digest: &Digest) -> Result<bool, BlobError> {
+    pub fn refresh_blocking(&self, digest: &Digest) -> Result<bool, BlobError> {
         let _shared = SharedLock::take(self)?;
         Ok(touch(self, digest))
     }

@@ -18,6 +18,12 @@ pub enum BlobError {
         /// What it has.
         found: WireDigest,
     },
+    /// The content does not have the digest it was asked for by.
+    #[error("the content has the digest {found}")]
+    WrongContent {
+        /// What it has.
+        found: Digest,
+    },
     /// Anything else the file system refused.
     #[error("cannot {step}")]
     Io {

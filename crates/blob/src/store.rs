@@ -124,6 +124,15 @@ impl BlobStore {
         tokio::fs::metadata(self.path(digest)).await.is_ok_and(|found| found.is_file())
     }
 
+    /// [`Self::refresh_blocking`] on a thread for such work.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn refresh(&self, digest: &Digest) -> Result<bool, BlobError> {
+        let (store, digest) = (self.clone(), *digest);
+        blocking(move || store.refresh_blocking(&digest)).await
+    }
+
     /// Deletes a content. One that is not stored is deleted already.
     ///
     /// # Errors

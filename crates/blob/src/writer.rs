@@ -70,7 +70,15 @@ impl BlobWriter {
     /// # Errors
     /// As [`Self::write`]; nothing is left behind.
     pub async fn finish(self) -> Result<Stored, BlobError> {
-        self.end(None).await
+        self.end(Expected::Anything).await
+    }
+
+    /// [`Self::finish`], if the content has this digest.
+    ///
+    /// # Errors
+    /// [`BlobError::WrongContent`]; as [`Self::write`]. Nothing is left behind.
+    pub async fn finish_only(self, expected: Digest) -> Result<Stored, BlobError> {
+        self.end(Expected::Digest(expected)).await
     }
 
     /// [`Self::finish`], if the content has this SHA-1.
@@ -78,10 +86,10 @@ impl BlobWriter {
     /// # Errors
     /// [`BlobError::Mismatch`]; as [`Self::write`]. Nothing is left behind.
     pub async fn finish_as(self, expected: WireDigest) -> Result<Stored, BlobError> {
-        self.end(Some(expected)).await
+        self.end(Expected::Wire(expected)).await
     }
 
-    async fn end(mut self, expected: Option<WireDigest>) -> Result<Stored, BlobError> {
+    async fn end(mut self, expected: Expected) -> Result<Stored, BlobError> {
         let mut sink = self.sink.take().ok_or_else(broken)?;
         let (buffer, size, store) = (std::mem::take(&mut self.buffer), self.size, self.store.clone());
         blocking(move || {
@@ -110,6 +118,14 @@ fn broken() -> BlobError {
     BlobError::Io { step: "go on with a failed write", source: std::io::Error::other("an earlier write failed") }
 }
 
+/// What a content must be to be kept.
+#[derive(Debug, Clone, Copy)]
+enum Expected {
+    Anything,
+    Wire(WireDigest),
+    Digest(Digest),
+}
+
 #[derive(Debug)]
 struct Sink {
     file: NamedTempFile,
@@ -124,11 +140,13 @@ impl Sink {
         self.file.as_file_mut().write_all(bytes).map_err(BlobError::during("write a blob"))
     }
 
-    fn place(self, store: &BlobStore, size: u64, expected: Option<WireDigest>) -> Result<Stored, BlobError> {
+    fn place(self, store: &BlobStore, size: u64, expected: Expected) -> Result<Stored, BlobError> {
         let digest = Digest::from_bytes(self.sha256.finalize().into());
         let wire = WireDigest::from_bytes(self.sha1.finalize().into());
-        if expected.is_some_and(|expected| expected != wire) {
-            return Err(BlobError::Mismatch { found: wire });
+        match expected {
+            Expected::Wire(expected) if expected != wire => return Err(BlobError::Mismatch { found: wire }),
+            Expected::Digest(expected) if expected != digest => return Err(BlobError::WrongContent { found: digest }),
+            _ => {}
         }
         let file = self.file.as_file();
         file.set_permissions(std::fs::Permissions::from_mode(0o444)).map_err(BlobError::during("protect a blob"))?;

@@ -170,8 +170,8 @@ async fn a_batch_stores_what_it_took_once_it_is_finished_and_makes_old_contents_
     assert!(!store.remove_older(&old, std::time::Duration::from_secs(60)).await.unwrap(), "it was stored just now");
 
     std::fs::File::open(&path).unwrap().set_modified(long_ago).unwrap();
-    assert!(store.refresh(&old).unwrap());
+    assert!(store.refresh_blocking(&old).unwrap());
     assert!(!store.remove_older(&old, std::time::Duration::from_secs(60)).await.unwrap());
-    assert!(!store.refresh(&dockless_model::Digest::of(b"never stored")).unwrap());
+    assert!(!store.refresh_blocking(&dockless_model::Digest::of(b"never stored")).unwrap());
     assert_eq!(std::fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
 }

@@ -311,7 +311,7 @@ impl Builder {
     /// Blocking.
     fn kept_site(&self, key: &Digest) -> Option<Site> {
         let site: Site = self.cache().find_json(Shelf::Bundles, key)?;
-        let stored = |file: &SourceFile| self.blobs().refresh(&file.blob).unwrap_or(false);
+        let stored = |file: &SourceFile| self.blobs().refresh_blocking(&file.blob).unwrap_or(false);
         site.files.values().all(stored).then_some(site)
     }
 }

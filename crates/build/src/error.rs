@@ -1,9 +1,10 @@
 //! Why a build failed, in words for the owner of the source.
 
 use dockless_blob::BlobError;
-use dockless_model::SourcePath;
-use dockless_node::ImportError;
+use dockless_image::PullError;
+use dockless_model::{Digest, SourcePath};
 use dockless_node::workshop::BuildSandboxError;
+use dockless_node::{ImportError, UnpackError};
 use std::fmt;
 
 /// A failed build. The text says what, [`step`](Self::step) where, [`hint`](Self::hint) what to do.
@@ -164,6 +165,17 @@ pub enum BuildError {
         /// Which.
         language: &'static str,
     },
+    /// An image could not be pulled.
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    /// A layer could not be unpacked.
+    #[error("cannot unpack layer sha256:{layer}: {source}")]
+    Unpack {
+        /// Its archive.
+        layer: Digest,
+        /// Why.
+        source: UnpackError,
+    },
     /// A bundle could not be put in place.
     #[error("cannot import the bundle of {entrypoint}")]
     Import {
@@ -178,7 +190,7 @@ pub enum BuildError {
 impl BuildError {
     /// Stable name, for the API.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Empty => "nothing_to_deploy",
             Self::UnsupportedLanguage { .. } => "unsupported_language",
@@ -198,6 +210,10 @@ impl BuildError {
             Self::Malformed { .. } => "malformed_document",
             Self::DocumentTooLarge { .. } => "document_too_large",
             Self::Unreadable { .. } | Self::Import { .. } | Self::Internal { .. } => "internal_build_error",
+            Self::Pull(error) if error.is_internal() => "internal_build_error",
+            Self::Pull(_) => "image_pull_failed",
+            Self::Unpack { source: UnpackError::Refused(_), .. } => "image_layer_refused",
+            Self::Unpack { .. } => "internal_build_error",
             Self::BundleTooLarge { .. } => "lambda_size_exceeded",
             Self::NoRuntime { .. } => "runtime_missing",
         }
@@ -215,6 +231,8 @@ impl BuildError {
             Self::NoNpm => "install".to_owned(),
             Self::NoOutput { .. } => "build".to_owned(),
             Self::Command { step, .. } | Self::Stopped { step, .. } | Self::Internal { step, .. } => step.clone(),
+            Self::Pull(_) => "pull".to_owned(),
+            Self::Unpack { .. } => "unpack".to_owned(),
             _ => "detect".to_owned(),
         }
     }
@@ -263,6 +281,8 @@ impl BuildError {
                 format!("the largest files are {}; what is served as it is belongs under public/", list.join(", "))
             }
             Self::NoRuntime { language } => format!("install {language} on the server and restart it"),
+            Self::Pull(error) => return error.hint(),
+            Self::Unpack { .. } => return None,
             Self::Malformed { source, .. } => source.to_string(),
             Self::DocumentTooLarge { .. } | Self::Unreadable { .. } | Self::Import { .. } | Self::Internal { .. } => {
                 return None;

@@ -1,5 +1,6 @@
-//! From an uploaded tree to an output: what the folder means is decided from its names and a few documents, then packages
-//! are installed and scripts run where there are any, and each entrypoint becomes a bundle.
+//! From an uploaded tree, or an image in a registry ([`image()`]), to an output: what a folder means is decided from its
+//! names and a few documents, then packages are installed and scripts run where there are any, and each entrypoint becomes
+//! a bundle.
 //!
 //! ```text
 //! files ─ Source::load ─► Source ─ detect ─► Plan ─ Builder::build ─► Output
@@ -15,6 +16,7 @@ mod documents;
 mod engines;
 mod error;
 mod functions;
+mod image;
 mod install;
 mod log;
 mod packages;
@@ -31,6 +33,7 @@ pub use builder::Builder;
 pub use detect::detect;
 pub use dockless_model::output::BundleFile as SourceFile;
 pub use error::BuildError;
+pub use image::{ImageJob, image};
 pub use log::{BuildLog, Level};
 pub use packages::Project;
 pub use plan::{MAX_BUNDLE_BYTES, Plan, Step};

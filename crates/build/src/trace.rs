@@ -60,7 +60,7 @@ impl Bundle {
                 .parts
                 .values()
                 .filter(|part| part.of.is_none())
-                .all(|part| builder.blobs().refresh(&part.file.blob).unwrap_or(false))
+                .all(|part| builder.blobs().refresh_blocking(&part.file.blob).unwrap_or(false))
     }
 }
 

@@ -48,7 +48,10 @@ pub enum Command {
     ///
     /// Left out are .git, node_modules, .env* and the like, and what the first of .docklessignore, .nowignore and
     /// .vercelignore lists in the way of a .gitignore.
-    Deploy(deploy::Args),
+    ///
+    /// With --image an image of a registry is deployed instead: a server that is started by the first request and
+    /// stopped when nobody asks any more. Logins are those of docker, podman and skopeo.
+    Deploy(Box<deploy::Args>),
     /// List deployments, newest first
     Ls(ls::Args),
     /// Show everything about a deployment

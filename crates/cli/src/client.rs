@@ -149,6 +149,30 @@ impl Client {
         self.ask(self.request(Method::POST, &["v13", "deployments"]).query(&query).json(body)).await
     }
 
+    /// Creates a deployment of an image. `key` names the request: tries of one are answered with one deployment. `login`
+    /// is the one for the image's registry, as `X-Registry-Auth` has it.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn create_from_image(
+        &self,
+        body: &wire::CreateDeployment,
+        force: bool,
+        key: &str,
+        login: Option<&Secret>,
+    ) -> Result<wire::Deployment, CallError> {
+        let query = if force { vec![("forceNew", "1")] } else { Vec::new() };
+        let mut request = self.request(Method::POST, &["v13", "deployments"]).query(&query).json(body);
+        request = request.header(wire::IDEMPOTENCY_KEY, key);
+        if let Some(login) = login
+            && let Ok(mut value) = reqwest::header::HeaderValue::from_str(login.expose())
+        {
+            value.set_sensitive(true);
+            request = request.header(wire::REGISTRY_AUTH, value);
+        }
+        self.ask(request).await
+    }
+
     /// Reads a deployment.
     ///
     /// # Errors

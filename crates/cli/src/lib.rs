@@ -16,6 +16,7 @@ mod exit;
 mod links;
 mod printer;
 mod probe;
+mod registry_login;
 mod run;
 mod server;
 mod source;

@@ -1,11 +1,15 @@
 //! The whole, and its loops.
 
-use crate::{ControlConfig, Error, Platform, feed::Feed};
+use crate::{ControlConfig, Error, Platform, feed::Feed, logins::Logins, platform::Placed};
 use dockless_blob::BlobStore;
-use dockless_model::{Clock, Entropy, RequestId, Timestamp, entropy::base32};
+use dockless_model::{Clock, Digest, Entropy, RequestId, Timestamp, entropy::base32};
 use dockless_store::Db;
 use futures_util::future::BoxFuture;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +30,10 @@ struct Inner {
     session: String,
     started_at: Timestamp,
     feed: Feed,
+    /// Of creations whose builds have not ended.
+    logins: Logins,
+    /// Trees of builds that have not ended.
+    placing: Mutex<Vec<Placed>>,
     /// A build may be waiting.
     queued: Notify,
     /// Something may have to be cleaned up.
@@ -65,6 +73,8 @@ impl Control {
             session,
             started_at,
             feed,
+            logins: Logins::default(),
+            placing: Mutex::default(),
             queued: Notify::new(),
             removed: Notify::new(),
             closing: CancellationToken::new(),
@@ -142,6 +152,25 @@ impl Control {
                 return;
             }
         }
+    }
+
+    /// A list for the trees of one more build; it counts while somebody else holds it.
+    pub(crate) fn placing(&self) -> Placed {
+        let placed = Placed::default();
+        let mut all = self.inner.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(Placed::is_held);
+        all.push(placed.clone());
+        placed
+    }
+
+    /// Whether a build that goes on put this tree in place: its output may name it.
+    pub(crate) fn is_placing(&self, tree: &Digest) -> bool {
+        let all = self.inner.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().any(|placed| placed.is_held() && placed.has(tree))
+    }
+
+    pub(crate) fn logins(&self) -> &Logins {
+        &self.inner.logins
     }
 
     pub(crate) fn db(&self) -> &Db {

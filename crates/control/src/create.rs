@@ -2,6 +2,7 @@
 
 mod body;
 mod fields;
+mod image;
 mod source;
 
 use crate::{
@@ -10,7 +11,8 @@ use crate::{
 };
 use body::{Body, Content};
 use dockless_model::{
-    BuildId, DeploymentId, Digest, ProjectId, ProjectName, SourcePath, Timestamp, WireDigest, output::BundleFile,
+    BuildId, DeploymentId, Digest, ProjectId, ProjectName, Secret, SourcePath, Timestamp, WireDigest,
+    output::BundleFile,
 };
 use dockless_store::{Created, FileRow, NewDeployment, SealedColumn, StoreError};
 use sha2::Digest as _;
@@ -20,12 +22,16 @@ use std::collections::{BTreeMap, BTreeSet};
 const LABELS: usize = 5;
 
 /// What stands beside the body of a creation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct CreateOptions {
     /// Create although the same request did so a moment ago.
     pub force_new: bool,
     /// The files are a ready output tree: not supported yet.
     pub prebuilt: bool,
+    /// A name for the request: equal bodies under two names are two requests.
+    pub key: Option<String>,
+    /// The login for the registry of an image, as the client sent it.
+    pub login: Option<Secret>,
 }
 
 impl Control {
@@ -45,6 +51,11 @@ impl Control {
             return Err(Error::field("prebuilt", "ready output trees are not supported by this version"));
         }
         let body = body::read(json, self.config())?;
+        if let Some(image) = &body.image {
+            self.platform()
+                .check_image(&image.reference, options.login.as_ref())
+                .map_err(|(field, message)| Error::field(field, message))?;
+        }
         if let Some(reserved) = body.env.keys().find(|name| self.platform().is_reserved_variable(name)) {
             return Err(Error::field(format!("env.{reserved}"), "is set by the platform: choose another name"));
         }
@@ -70,13 +81,22 @@ impl Control {
             name,
             target: body.target,
             meta: body.meta,
-            request: request(json, [&env, &build_env]),
+            request: request(json, options.key.as_deref(), [&env, &build_env]),
             same_since: (!force).then(|| Timestamp(now.0 - millis(self.config().same_request))),
             wants_alias: body.wants_alias,
+            image: body.image,
             source: listing,
             blobs: source.values().map(|file| file.blob).chain([listing]).collect::<BTreeSet<_>>(),
         };
-        let id = self.insert(new, now).await?;
+        // Before the build can be taken.
+        let made = new.id.clone();
+        if let Some(login) = options.login.filter(|_| new.image.is_some()) {
+            self.logins().keep(&made, login);
+        }
+        let id = self.insert(new, now).await.inspect_err(|_| self.logins().forget(&made))?;
+        if id != made {
+            self.logins().forget(&made);
+        }
         self.advance().await?;
         self.queued().notify_one();
         self.deployment(caller, id.as_str()).await
@@ -173,8 +193,12 @@ impl Control {
 
 /// What makes two creations the same: the request, and what gave the variables that it does not say itself. Their values
 /// are not in it: from a digest, short ones could be guessed.
-fn request(json: &[u8], envs: [&Environment; 2]) -> Digest {
+fn request(json: &[u8], key: Option<&str>, envs: [&Environment; 2]) -> Digest {
     let mut hash = sha2::Sha256::new_with_prefix(json);
+    if let Some(key) = key {
+        hash.update(b"\nkey ");
+        hash.update(key);
+    }
     for giver in envs.iter().flat_map(|env| &env.givers) {
         hash.update(b"\n");
         hash.update(giver);

@@ -1,15 +1,23 @@
 //! The port to this machine: what control asks of builds, instances and logs. The binary implements it.
 
 use crate::BuildLog;
+use dockless_model::image::ImageWish;
 use dockless_model::{AccountId, DeploymentId, Digest, Output, ProjectName, Secret, SourcePath, output::BundleFile};
 use dockless_wire::{Instance, LogRecord, RuntimeStatus};
 use futures_util::{future::BoxFuture, stream::BoxStream};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// This machine.
 pub trait Platform: Send + Sync + 'static {
     /// Whether only the platform sets this environment variable.
     fn is_reserved_variable(&self, name: &str) -> bool;
+
+    /// Whether this is the name of an image, and the login one for its registry; why not.
+    ///
+    /// # Errors
+    /// The field (`image` or `login`) and what is wrong with it.
+    fn check_image(&self, image: &str, login: Option<&Secret>) -> Result<(), (&'static str, String)>;
 
     /// Turns a source into an output, trees imported. Cancelled when the future is dropped.
     fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>>;
@@ -64,8 +72,42 @@ pub struct BuildJob {
     pub source: BTreeMap<SourcePath, BundleFile>,
     /// Environment of the build.
     pub env: BTreeMap<String, Secret>,
+    /// The image to be pulled, where there is no source.
+    pub image: Option<ImageWish>,
+    /// The login for its registry, as the client sent it.
+    pub login: Option<Secret>,
+    /// What the build puts in place.
+    pub placed: Placed,
     /// Where its words go.
     pub log: BuildLog,
+}
+
+/// Trees that a build put in place, noted before it does: those that no output names are deleted again.
+#[derive(Debug, Clone, Default)]
+pub struct Placed(Arc<Mutex<BTreeSet<Digest>>>);
+
+impl Placed {
+    /// Notes a tree.
+    pub fn note(&self, tree: Digest) {
+        self.trees().insert(tree);
+    }
+
+    fn trees(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether anybody but the list of all such lists has it.
+    pub(crate) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    pub(crate) fn has(&self, tree: &Digest) -> bool {
+        self.trees().contains(tree)
+    }
+
+    pub(crate) fn all(&self) -> BTreeSet<Digest> {
+        self.trees().clone()
+    }
 }
 
 /// Why a build left nothing.

@@ -26,6 +26,10 @@ impl Control {
     pub(crate) async fn clean_up(&self) -> Result<(), Error> {
         let node = &self.config().node;
         for doomed in self.db().doomed(node).await? {
+            // A build that goes on will name it, or have it deleted after all.
+            if matches!(&doomed, Doomed::Tree(tree) if self.is_placing(tree)) {
+                continue;
+            }
             let done = match &doomed {
                 Doomed::Tree(tree) => self.platform().forget_tree(*tree).await,
                 Doomed::Deployment(id) => self.platform().forget(id.clone()).await,

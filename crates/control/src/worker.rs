@@ -1,7 +1,7 @@
 //! The build worker: takes waiting builds, runs them, makes their results visible.
 
 use crate::{
-    BuildFailure, BuildJob, BuildLog, Control, Error,
+    BuildFailure, BuildJob, BuildLog, Control, Error, Placed,
     control::{chain, log},
 };
 use dockless_model::{Digest, Output, SourcePath, output::BundleFile};
@@ -79,21 +79,33 @@ impl Control {
     async fn work(&self, claimed: &Claimed) -> Result<(), Error> {
         self.poll().await?;
         let Some(deployment) = self.db().claimed_deployment(claimed).await? else { return Ok(()) };
-        let log = BuildLog::new(self.clock());
-        let end = self.build(claimed, &deployment, log.clone()).await?;
+        let (log, placed) = (BuildLog::new(self.clock()), self.placing());
+        let end = self.build(claimed, &deployment, log.clone(), placed.clone()).await?;
         self.flush(claimed, &log).await?;
+        self.logins().forget(&deployment.id);
         match end {
             End::Output(output) => self.publish(claimed, &deployment, &output).await?,
             End::Failed(failure) => {
                 tracing::info!(deployment = %deployment.id, code = failure.code, "build failed");
                 self.db().fail_build(claimed, &failure, self.now()).await?;
             }
-            End::Lost => tracing::info!(deployment = %deployment.id, "build given up: no longer ours"),
+            End::Lost => {
+                tracing::info!(deployment = %deployment.id, "build given up: no longer ours");
+            }
         }
+        // Those that a deployment names are spared.
+        self.db().doom_trees(&placed.all(), &self.config().node, self.now()).await?;
+        self.removed().notify_one();
         self.poll().await
     }
 
-    async fn build(&self, claimed: &Claimed, deployment: &Deployment, log: BuildLog) -> Result<End, Error> {
+    async fn build(
+        &self,
+        claimed: &Claimed,
+        deployment: &Deployment,
+        log: BuildLog,
+        placed: Placed,
+    ) -> Result<End, Error> {
         let config = self.config();
         let env = match self.db().build_env(claimed).await? {
             Some(sealed) => self.open_env(SealedColumn::BuildEnvironment, deployment.id.as_str(), &sealed)?,
@@ -105,6 +117,9 @@ impl Control {
             project: deployment.name.clone(),
             source: self.read_source(&deployment.source).await?,
             env,
+            image: deployment.image.clone(),
+            login: self.logins().get(&deployment.id),
+            placed,
             log: log.clone(),
         };
         let mut build = self.platform().build(job);
@@ -146,12 +161,23 @@ impl Control {
         let json = serde_json::to_vec(output).map_err(|_| Error::Damaged("an output manifest"))?;
         let manifest = self.blobs().put(&json).await?.digest;
         let functions = output.functions.values();
+        let layers = || output.services.values().flat_map(|service| &service.image.layers);
         let bundled = functions.clone().flat_map(|function| function.files.values().map(|file| file.blob));
         let alias = self.own_alias(&deployment.name)?;
         let finished = Finished {
             output: manifest,
-            blobs: output.files.values().map(|file| file.blob).chain(bundled).chain([manifest]).collect(),
-            trees: functions.map(|function| function.bundle).collect::<BTreeSet<_>>(),
+            blobs: output
+                .files
+                .values()
+                .map(|file| file.blob)
+                .chain(bundled)
+                .chain(layers().map(|layer| layer.blob))
+                .chain([manifest])
+                .collect(),
+            trees: functions
+                .map(|function| function.bundle)
+                .chain(layers().map(|layer| layer.diff_id))
+                .collect::<BTreeSet<_>>(),
             node: self.config().node.clone(),
             alias,
         };

@@ -165,6 +165,7 @@ async fn no_stored_byte_shows_a_value() {
 async fn old_deployment(db: &Db, me: &Caller, number: usize) -> DeploymentId {
     let id = DeploymentId::random(&OsEntropy);
     let new = NewDeployment {
+        image: None,
         id: id.clone(),
         account: me.id().clone(),
         name: "old".parse().unwrap(),

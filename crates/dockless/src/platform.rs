@@ -2,18 +2,20 @@
 
 use crate::ledger::Ledger;
 use dockless_blob::BlobStore;
-use dockless_build::{Builder, Level, Source};
+use dockless_build::{BuildError, Builder, ImageJob, Level, Source};
 use dockless_control::{
     BuildFailure, BuildJob, BuildLog, Control, LogQuery, LogStream, Platform, Running, Stream, Trouble, UpgradeFailure,
 };
 use dockless_gateway::{BoxFuture, Deployment, Directory, LoadError};
-use dockless_model::{DeploymentId, Digest, Host, Output, SourcePath};
+use dockless_image::{Credentials, PullError, Reference};
+use dockless_model::image::ImageWish;
+use dockless_model::{DeploymentId, Digest, Host, Output, Secret, SourcePath};
 use dockless_node::logs::{Followed, LogLine, Source as LogSource};
 use dockless_node::{CallError, Node};
 use dockless_pool::{Pool, Program, Spec};
 use dockless_routing::Table;
 use dockless_sandbox::protocol::Refusal;
-use dockless_wire::{Instance, LogRecord, RuntimeStatus};
+use dockless_wire::{Instance, LogRecord, REGISTRY_AUTH, RuntimeStatus};
 use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,10 +50,23 @@ impl Platform for Machine {
         dockless_node::environment::is_reserved(name)
     }
 
+    fn check_image(&self, image: &str, login: Option<&Secret>) -> Result<(), (&'static str, String)> {
+        image.parse::<Reference>().map_err(|error| ("image", error.to_string()))?;
+        if let Some(login) = login {
+            Credentials::parse(login.expose()).map_err(|expected| (REGISTRY_AUTH, expected.to_owned()))?;
+        }
+        Ok(())
+    }
+
     fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>> {
-        let (builder, blobs) = (self.builder.clone(), self.blobs.clone());
+        let (builder, node, blobs) = (self.builder.clone(), self.node.clone(), self.blobs.clone());
         Box::pin(async move {
             let built = async {
+                if let Some(wish) = job.image {
+                    let pull = pull(wish, job.login.as_ref())?;
+                    let placed = |tree| job.placed.note(tree);
+                    return dockless_build::image(pull, &node, &blobs, &Words(job.log), &placed).await;
+                }
                 let source = Source::load(job.source, &blobs).await?;
                 builder.build(&job.account, source, Arc::new(Words(job.log))).await
             };
@@ -69,7 +84,11 @@ impl Platform for Machine {
     }
 
     fn forget_tree(&self, tree: Digest) -> BoxFuture<'_, Result<(), Trouble>> {
-        Box::pin(async move { self.node.forget_bundle(&tree).await.map_err(Trouble::new) })
+        // A bundle's or a layer's: their names do not tell, and cannot be the same.
+        Box::pin(async move {
+            self.node.forget_bundle(&tree).await.map_err(Trouble::new)?;
+            self.node.forget_layer(&tree).await.map_err(Trouble::new)
+        })
     }
 
     fn sleep(&self, deployment: DeploymentId) -> BoxFuture<'_, usize> {
@@ -154,6 +173,13 @@ impl Platform for Machine {
             })
         })
     }
+}
+
+/// What was checked when it was created, read again.
+fn pull(wish: ImageWish, login: Option<&Secret>) -> Result<ImageJob, BuildError> {
+    let reference = wish.reference.parse().map_err(PullError::from)?;
+    let credentials = login.and_then(|login| Credentials::parse(login.expose()).ok().flatten());
+    Ok(ImageJob { wish, reference, credentials })
 }
 
 fn record(line: &LogLine) -> LogRecord {

@@ -17,7 +17,6 @@ mod counters;
 mod deployment;
 mod file_body;
 mod files;
-mod frames;
 mod function;
 mod gateway;
 mod headers;

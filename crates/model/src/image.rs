@@ -1,6 +1,6 @@
 //! Container images as the platform keeps them: layers by digest and the process they are made for.
 
-use crate::Digest;
+use crate::{Digest, ServiceLimits, Slot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -14,6 +14,20 @@ pub struct Image {
     pub layers: Vec<Layer>,
     /// What is started in it.
     pub process: Process,
+}
+
+/// An image as a deployment asks for it, before it is pulled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageWish {
+    /// Its name in a registry: `ghcr.io/me/app:1`.
+    pub reference: String,
+    /// CPU and memory of an instance.
+    #[serde(default)]
+    pub slot: Slot,
+    /// Limits.
+    #[serde(default)]
+    pub limits: ServiceLimits,
 }
 
 /// One layer.

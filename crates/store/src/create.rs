@@ -7,6 +7,7 @@ use crate::{
     reference,
     row::to_json,
 };
+use dockless_model::image::ImageWish;
 use dockless_model::{
     AccountId, BuildId, DeploymentId, DeploymentState, Digest, Host, ProjectId, ProjectName, Timestamp,
 };
@@ -43,6 +44,8 @@ pub struct NewDeployment {
     pub same_since: Option<Timestamp>,
     /// Whether its project's alias may follow it.
     pub wants_alias: bool,
+    /// The image it is made from, where it has no source.
+    pub image: Option<ImageWish>,
     /// Blob with the listing of its source.
     pub source: Digest,
     /// All blobs that the source names, the listing included.
@@ -78,8 +81,8 @@ impl Db {
         let project = project(&mut write, new).await?;
         sqlx::query(
             "INSERT INTO deployments (id, account_id, project_id, region, state, sequence, created_at, target, meta, env, \
-             build_env, request, wants_alias, source) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             build_env, request, wants_alias, source, image) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         )
         .bind(new.id.as_str())
         .bind(new.account.as_str())
@@ -95,6 +98,7 @@ impl Db {
         .bind(new.request.to_string())
         .bind(i64::from(new.wants_alias))
         .bind(new.source.to_string())
+        .bind(new.image.as_ref().map(to_json))
         .execute(write.on())
         .await?;
         reserve_host(&mut write, new, &project).await?;

@@ -4,6 +4,7 @@ use crate::{
     Claimed, Db, StoreError,
     row::{CHUNK, Columns},
 };
+use dockless_model::image::ImageWish;
 use dockless_model::{
     AccountId, DeploymentId, DeploymentState, Digest, Host, ProjectId, ProjectName, Scale, Timestamp,
 };
@@ -72,6 +73,8 @@ pub struct Deployment {
     pub alias_error: Option<Fault>,
     /// Why it is in state ERROR.
     pub failure: Option<Failure>,
+    /// The image it is made from, where it has no source.
+    pub image: Option<ImageWish>,
     /// Blob with the listing of its source.
     pub source: Digest,
     /// Blob with its output manifest, once it is ready.
@@ -106,7 +109,7 @@ pub struct Served {
 
 const SELECT: &str = "SELECT d.id, d.account_id, d.project_id, p.name, d.region, own.host, d.state, d.sequence, \
     d.created_at, d.building_at, d.ready_at, d.target, d.meta, d.wants_alias, d.alias_assigned_at, d.alias_error, \
-    d.error_code, d.error_message, d.error_step, d.source, d.output, d.scale_min, d.scale_max";
+    d.error_code, d.error_message, d.error_step, d.source, d.output, d.scale_min, d.scale_max, d.image";
 const FROM: &str = "FROM deployments d JOIN projects p ON p.id = d.project_id \
     JOIN hosts own ON own.deployment_id = d.id AND own.kind = 'deployment'";
 
@@ -123,6 +126,10 @@ fn read(row: &SqliteRow) -> Result<Deployment, StoreError> {
     let alias_error = row
         .maybe_text("alias_error")?
         .map(|json| serde_json::from_str(&json).map_err(|error| StoreError::corrupt("alias_error", error)))
+        .transpose()?;
+    let image = row
+        .maybe_text("image")?
+        .map(|json| serde_json::from_str(&json).map_err(|error| StoreError::corrupt("image", error)))
         .transpose()?;
     Ok(Deployment {
         id: row.noun("id")?,
@@ -144,6 +151,7 @@ fn read(row: &SqliteRow) -> Result<Deployment, StoreError> {
         alias_assigned_at: row.maybe_time("alias_assigned_at")?,
         alias_error,
         failure,
+        image,
         source: row.noun("source")?,
         output: row.maybe_noun("output")?,
     })

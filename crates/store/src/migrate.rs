@@ -4,12 +4,13 @@ use crate::StoreError;
 use sqlx::SqlitePool;
 
 /// Version n is the n-th, counted from 1. Append only.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../migrations/0001_first_light.sql"),
     include_str!("../migrations/0002_aliases.sql"),
     include_str!("../migrations/0003_secrets.sql"),
     include_str!("../migrations/0004_scale.sql"),
     include_str!("../migrations/0005_usage.sql"),
+    include_str!("../migrations/0006_images.sql"),
 ];
 
 /// Brings the file to the newest version, in one transaction: two processes that open it at once do not collide.

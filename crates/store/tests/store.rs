@@ -50,6 +50,7 @@ impl Fixture {
             request: source,
             same_since: None,
             wants_alias: true,
+            image: None,
             source,
             blobs: BTreeSet::from([source]),
         }

@@ -123,7 +123,10 @@ impl TestImage {
     /// Never: what was made of JSON is JSON.
     #[must_use]
     pub fn manifest(&self) -> Vec<u8> {
-        let config = self.config_json();
+        self.manifest_with(&self.config_json())
+    }
+
+    fn manifest_with(&self, config: &[u8]) -> Vec<u8> {
         let layers: Vec<Value> = self
             .layers
             .iter()
@@ -135,7 +138,7 @@ impl TestImage {
             .collect();
         let manifest = json!({
             "schemaVersion": 2, "mediaType": MANIFEST,
-            "config": descriptor("application/vnd.oci.image.config.v1+json", &config), "layers": layers,
+            "config": descriptor("application/vnd.oci.image.config.v1+json", config), "layers": layers,
         });
         serde_json::to_vec(&manifest).expect("JSON")
     }
@@ -226,12 +229,26 @@ impl TestImage {
     /// The registry refuses; its answer is in the panic.
     #[track_caller]
     pub fn push(&self, registry: SocketAddr, repository: &str, tag: &str, login: Option<(&str, &str)>) {
-        let mut blobs = self.blobs();
-        blobs.push(self.config_json());
-        for blob in blobs {
-            push_blob(registry, repository, &blob, login);
+        self.push_with_config(registry, repository, tag, &self.config_json(), login);
+    }
+
+    /// The same with another configuration, which may say what is not true.
+    ///
+    /// # Panics
+    /// As [`Self::push`].
+    #[track_caller]
+    pub fn push_with_config(
+        &self,
+        registry: SocketAddr,
+        repository: &str,
+        tag: &str,
+        config: &[u8],
+        login: Option<(&str, &str)>,
+    ) {
+        for blob in self.blobs().iter().map(Vec::as_slice).chain([config]) {
+            push_blob(registry, repository, blob, login);
         }
-        push_manifest(registry, repository, tag, MANIFEST, self.manifest(), login);
+        push_manifest(registry, repository, tag, MANIFEST, self.manifest_with(config), login);
     }
 }
 

@@ -19,6 +19,7 @@ mod layer;
 mod load;
 mod native;
 pub mod process;
+mod registry;
 mod server;
 mod wait;
 
@@ -32,5 +33,6 @@ pub use image::{TestImage, push_manifest};
 pub use layer::{Compression, LayerTar};
 pub use load::{Connections, Load, Loss, LossKind, Report, RunningLoad};
 pub use native::compile;
+pub use registry::{Fault, FaultProxy, Registry, installed};
 pub use server::{Kept, Options, Server};
 pub use wait::{PATIENCE, eventually, patient, wait_until};

@@ -220,6 +220,16 @@ impl Server {
         self.cli_start(arguments).finish()
     }
 
+    /// Runs a command with further environment variables.
+    ///
+    /// # Panics
+    /// It does not end.
+    #[must_use]
+    #[track_caller]
+    pub fn cli_with(&self, env: &[(&str, &str)], arguments: &[&str]) -> Finished {
+        self.cli_started(env, arguments).finish()
+    }
+
     /// Starts one.
     ///
     /// # Panics
@@ -227,9 +237,15 @@ impl Server {
     #[must_use]
     #[track_caller]
     pub fn cli_start(&self, arguments: &[&str]) -> Running {
+        self.cli_started(&[], arguments)
+    }
+
+    #[track_caller]
+    fn cli_started(&self, env: &[(&str, &str)], arguments: &[&str]) -> Running {
         let mut command = Command::new(&self.options.binary);
         command.args(arguments).arg("--data").arg(&self.data).env("NO_COLOR", "1");
         without_dockless(&mut command);
+        command.envs(env.iter().copied());
         let number = self.commands.fetch_add(1, Ordering::Relaxed);
         Running::start(command, self.scratch.path(), &format!("cli-{number}"))
     }

@@ -1,6 +1,6 @@
 //! `POST /v13/deployments`.
 
-use dockless_model::{Secret, WireDigest};
+use dockless_model::{Secret, Slot, WireDigest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -12,8 +12,19 @@ pub struct CreateDeployment {
     pub version: u32,
     /// Project; made if it does not exist.
     pub name: String,
-    /// The source, in any order.
+    /// The source, in any order; empty for an image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<SourceFile>,
+    /// The image to run instead of a source: `ghcr.io/me/app:1`. The login for its registry travels in the header
+    /// [`REGISTRY_AUTH`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// CPU and memory of an instance of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Slot>,
+    /// Limits of an instance of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ImageLimits>,
     /// Environment of the functions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Secret>,
@@ -29,6 +40,28 @@ pub struct CreateDeployment {
     /// `false` leaves the project's alias where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_assign_custom_domains: Option<bool>,
+}
+
+/// Header with the login for a registry, as the Docker Engine API has it: base64url of JSON with `username` and
+/// `password`, `identitytoken` or `registrytoken`. Never stored.
+pub const REGISTRY_AUTH: &str = "x-registry-auth";
+/// Header with a name for a request: the same body under another name is another request. Images need it, because a tag
+/// may name another image a moment later.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Limits of an instance. What is absent has its default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageLimits {
+    /// Requests at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_reqs: Option<u32>,
+    /// Life of an instance in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<u64>,
+    /// Idle time until it is stopped, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
 }
 
 /// Settings of a build.

@@ -5,6 +5,7 @@
 //! ```
 
 mod follow;
+mod image;
 mod send;
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     variables,
 };
 use anyhow::{Context as _, anyhow};
-use dockless_model::{DeploymentState, Secret};
+use dockless_model::{DeploymentState, ProjectName, Secret};
 use dockless_wire::Deployment;
 use std::{
     path::{Path, PathBuf},
@@ -29,11 +30,15 @@ use std::{
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:
   dockless
-  dockless deploy site --name shop --env GREETING=hello")]
+  dockless deploy site --name shop --env GREETING=hello
+  dockless deploy --image ghcr.io/me/app:1.2 --slot c1-m1024")]
 pub struct Args {
     /// The folder
     #[arg(value_name = "DIR", default_value = ".", hide_default_value = true)]
     pub folder: PathBuf,
+    /// An image in its place
+    #[command(flatten)]
+    pub image: image::ImageArgs,
     /// Name of the project; that of package.json or the folder if not given
     #[arg(long, short)]
     pub name: Option<String>,
@@ -59,6 +64,13 @@ pub struct Args {
 
 pub(crate) async fn run(args: &Args, ctx: &Context) -> Outcome {
     let started = Instant::now();
+    if let Some(reference) = &args.image.image {
+        let client = ctx.client()?;
+        let name = image::name(args, reference)?;
+        ctx.printer.note(&format!("Deploying {name}: {reference}"));
+        let created = image::create(args, reference, &name, &client, ctx).await?;
+        return settle(args, ctx, &client, &name, &created, started).await;
+    }
     let root = Source::root(&args.folder).map_err(|error| unreadable(error, &args.folder))?;
     let (env, build_env) = (variables::read(&args.env)?, variables::read(&args.build_env)?);
     // Without a server there is no use in reading a large folder.
@@ -72,18 +84,30 @@ pub(crate) async fn run(args: &Args, ctx: &Context) -> Outcome {
     ctx.on_leaving("nothing was deployed; what was uploaded is not sent again next time");
     let sent = send::Send { client: &client, printer: &ctx.printer, source: &source, name: &name, env, build_env };
     let created = sent.send(args.force, args.no_alias).await?;
+    settle(args, ctx, &client, &name, &created, started).await
+}
+
+/// From the creation to READY or ERROR.
+async fn settle(
+    args: &Args,
+    ctx: &Context,
+    client: &Client,
+    name: &ProjectName,
+    created: &Deployment,
+    started: Instant,
+) -> Outcome {
     if args.no_wait {
-        answer(ctx, &client, &created)?;
+        answer(ctx, client, created)?;
         return Ok(Exit::Done);
     }
 
-    let url = links::of(&created, client.address());
+    let url = links::of(created, client.address());
     ctx.on_leaving(format!(
         "the build of {url} continues on the server; `dockless ls {name}` shows it, `dockless rm {} --yes` removes it",
         created.id
     ));
-    let settled = follow::Follow { client: &client, printer: &ctx.printer, id: created.id.clone() }.follow().await?;
-    finish(ctx, &client, &settled, started)
+    let settled = follow::Follow { client, printer: &ctx.printer, id: created.id.clone() }.follow().await?;
+    finish(ctx, client, &settled, started)
 }
 
 /// Home and what is above it hold far more than a site: keys, mail, everything.

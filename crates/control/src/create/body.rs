@@ -1,11 +1,12 @@
 //! The body of a creation. What this version cannot honour is refused by name, never ignored.
 
-use super::{fields::Fields, source};
+use super::{fields::Fields, image, source};
 use crate::{
     ControlConfig, Error,
     error::Invalid,
     variable::{MAX_ENV_BYTES, Wish, check_name},
 };
+use dockless_model::image::ImageWish;
 use dockless_model::{ProjectName, SourcePath, WireDigest};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub(super) struct Body {
     pub(super) name: Option<ProjectName>,
     pub(super) project: Option<String>,
     pub(super) files: BTreeMap<SourcePath, File>,
+    pub(super) image: Option<ImageWish>,
     pub(super) env: BTreeMap<String, Wish>,
     pub(super) build_env: BTreeMap<String, Wish>,
     pub(super) meta: BTreeMap<String, String>,
@@ -75,11 +77,20 @@ pub(super) fn read(json: &[u8], config: &ControlConfig) -> Result<Body, Error> {
         ));
     }
     let name = fields.text("name")?.map(|name| name.parse().map_err(Error::parse("name"))).transpose()?;
-    let files = fields.list("files")?.ok_or_else(|| Error::field("files", "expected a list of files"))?;
+    let image = image::read(&mut fields)?;
+    let files = match (fields.list("files")?, &image) {
+        (Some(files), Some(_)) if !files.is_empty() => {
+            return Err(Error::field("image", "expected either files or an image"));
+        }
+        (Some(files), _) => files,
+        (None, Some(_)) => Vec::new(),
+        (None, None) => return Err(Error::field("files", "expected a list of files")),
+    };
     let body = Body {
         name,
         project: fields.text("project")?,
         files: source::read(files, config.max_files, config.max_file_bytes)?,
+        image,
         env: env(&mut fields)?,
         build_env: build_env(&mut fields)?,
         meta: meta(&mut fields)?,
@@ -254,6 +265,8 @@ mod tests {
                 "conflicting_path_segment",
                 "files[0].file",
             ),
+            (changed("image", json!("app")), "bad_request", "image"),
+            (changed("slot", json!("c1-m512")), "bad_request", "slot"),
             (changed("env", json!({ "A": 1 })), "env_value_invalid_type", "env.A"),
             (changed("env", json!({ "A": null })), "env_value_invalid_type", "env.A"),
             (changed("env", json!({ "A=B": "x" })), "env_key_invalid_characters", "env.A=B"),

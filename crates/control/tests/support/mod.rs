@@ -93,6 +93,14 @@ impl Platform for Machine {
         name == "PATH"
     }
 
+    fn check_image(&self, image: &str, login: Option<&Secret>) -> Result<(), (&'static str, String)> {
+        match login {
+            _ if image == "Bad" => Err(("image", "expected a name in lower case".to_owned())),
+            Some(login) if login.expose() != "good" => Err(("login", "expected a good one".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
     fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>> {
         self.0.build_env.lock().unwrap().clone_from(&job.env);
         let shop = Arc::clone(&self.0);

@@ -1,0 +1,161 @@
+//! From an image in a registry to an output: one service that answers every path.
+
+use crate::{BuildError, BuildLog, Level};
+use dockless_blob::BlobStore;
+use dockless_image::{Credentials, Fetched, Platform, Reference, Registry};
+use dockless_model::image::{Image, ImageWish, Layer};
+use dockless_model::output::{Phase, Route, Service};
+use dockless_model::{Digest, Output, SourcePath};
+use dockless_node::Node;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Layers on their way at once, as container engines have it: more gains little and bothers registries.
+const SIDE_BY_SIDE: usize = 3;
+
+/// What is pulled, by whom.
+#[derive(Debug)]
+pub struct ImageJob {
+    /// As it was asked for.
+    pub wish: ImageWish,
+    /// The same, read.
+    pub reference: Reference,
+    /// The login for its registry.
+    pub credentials: Option<Credentials>,
+}
+
+/// Pulls an image and unpacks its layers. `placed` is told of each layer's tree before it is made.
+///
+/// Dropping the future stops it; layers that are in place already stay until garbage collection finds that no deployment
+/// has them.
+///
+/// # Errors
+/// The registry refuses, the image cannot be run here, or a layer cannot be unpacked.
+pub async fn image(
+    job: ImageJob,
+    node: &Node,
+    blobs: &BlobStore,
+    log: &dyn BuildLog,
+    placed: &(dyn Fn(Digest) + Send + Sync),
+) -> Result<Output, BuildError> {
+    let begin = Instant::now();
+    let name = job.reference.to_string();
+    log.line(Level::Info, &format!("pulling {name}"));
+    let registry = Registry::new(job.reference, job.credentials)?;
+    let mut image = registry.resolve(&Platform::here()).await?;
+    let layers = count(image.layers.len(), "layer");
+    let bytes: u64 = image.layers.iter().map(|layer| layer.size).sum();
+    log.line(Level::Info, &format!("image {} has {layers}, {}", short(&image.id), megabytes(bytes)));
+    let one = Pull { registry: &registry, node, blobs, log, placed };
+    // Made before they are streamed: a closure inside the stream would keep this future from being boxed as `Send`.
+    let pulls: Vec<_> = image.layers.iter().map(|layer| one.layer(layer)).collect();
+    let opaque: Vec<bool> = stream::iter(pulls).buffered(SIDE_BY_SIDE).try_collect().await?;
+    keep_visible(&mut image, &opaque);
+    log.line(Level::Info, &format!("pulled {name} in {} ms", begin.elapsed().as_millis()));
+    Ok(output(image, &job.wish))
+}
+
+struct Pull<'a> {
+    registry: &'a Registry,
+    node: &'a Node,
+    blobs: &'a BlobStore,
+    log: &'a dyn BuildLog,
+    placed: &'a (dyn Fn(Digest) + Send + Sync),
+}
+
+impl Pull<'_> {
+    /// Brings one layer here and unpacks it; whether it hides everything below.
+    async fn layer(&self, layer: &Layer) -> Result<bool, BuildError> {
+        let begin = Instant::now();
+        let fetched = self.registry.fetch(layer, self.blobs).await?;
+        let pulled = begin.elapsed();
+        (self.placed)(layer.diff_id);
+        let begin = Instant::now();
+        let opaque =
+            self.node.unpack_layer(layer).await.map_err(|source| BuildError::Unpack { layer: layer.blob, source })?;
+        let (id, unpacked) = (short(&layer.blob), begin.elapsed().as_millis());
+        let text = match fetched {
+            Fetched::Present => format!("layer {id} was here, unpacked in {unpacked} ms"),
+            Fetched::New => {
+                let size = megabytes(layer.size);
+                format!("layer {id} pulled ({size} in {} ms), unpacked in {unpacked} ms", pulled.as_millis())
+            }
+        };
+        self.log.line(Level::Info, &text);
+        Ok(opaque)
+    }
+}
+
+/// Leaves out what lies under a layer that hides everything: overlays do not know that of roots.
+fn keep_visible(image: &mut Image, opaque: &[bool]) {
+    if let Some(topmost) = opaque.iter().rposition(|opaque| *opaque) {
+        image.layers.drain(..topmost);
+    }
+}
+
+fn output(image: Image, wish: &ImageWish) -> Output {
+    let root: SourcePath = Service::ROOT.parse().expect("a constant that is a path");
+    let route = Route { src: "/(.*)".to_owned(), dest: format!("/{root}"), phase: Phase::Filesystem };
+    Output {
+        version: Output::VERSION,
+        routes: vec![route],
+        files: BTreeMap::new(),
+        functions: BTreeMap::new(),
+        services: BTreeMap::from([(root, Service { image, slot: wish.slot, limits: wish.limits })]),
+    }
+}
+
+/// The twelve digits that people know images by.
+fn short(digest: &Digest) -> String {
+    digest.to_string()[..12].to_owned()
+}
+
+fn megabytes(bytes: u64) -> String {
+    if bytes < 100_000 {
+        format!("{bytes} bytes")
+    } else {
+        format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dockless_model::image::Process;
+
+    fn sample(layers: usize) -> Image {
+        let layer =
+            |n: usize| Layer { diff_id: Digest::of(&[u8::try_from(n).unwrap()]), blob: Digest::of(b"x"), size: 1 };
+        Image { id: Digest::of(b"id"), layers: (0..layers).map(layer).collect(), process: Process::default() }
+    }
+
+    #[test]
+    fn what_a_layer_hides_is_left_out() {
+        for (opaque, left) in [
+            (vec![false, false, false], vec![0, 1, 2]),
+            (vec![false, true, false], vec![1, 2]),
+            (vec![true, true, false], vec![1, 2]),
+            (vec![false, false, true], vec![2]),
+        ] {
+            let mut image = sample(3);
+            keep_visible(&mut image, &opaque);
+            let expected: Vec<_> = left.iter().map(|n| sample(3).layers[*n].diff_id).collect();
+            assert_eq!(image.layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>(), expected, "{opaque:?}");
+        }
+    }
+
+    #[test]
+    fn every_path_leads_to_the_service() {
+        let wish = ImageWish { reference: "a".into(), slot: "c1-m64".parse().unwrap(), limits: Default::default() };
+        let output = output(sample(1), &wish);
+        let service = &output.services[&"app".parse::<SourcePath>().unwrap()];
+        assert_eq!(service.slot, wish.slot);
+        assert_eq!((output.routes[0].src.as_str(), output.routes[0].dest.as_str()), ("/(.*)", "/app"));
+        assert_eq!(megabytes(12_345_678), "12.3 MB");
+    }
+}

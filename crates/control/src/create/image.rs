@@ -1,0 +1,93 @@
+//! `image`, `slot` and `limits` of a creation.
+
+use super::fields::Fields;
+use crate::Error;
+use dockless_model::image::ImageWish;
+use dockless_model::{ServiceLimits, Slot};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+/// Longest name of an image: a host, a repository, a tag and a digest at their bounds.
+const MAX_REFERENCE: usize = 1024;
+
+/// Takes the three out; slot and limits mean something with an image alone.
+pub(super) fn read(fields: &mut Fields) -> Result<Option<ImageWish>, Error> {
+    let Some(reference) = fields.text("image")? else { return Ok(None) };
+    if reference.len() > MAX_REFERENCE {
+        return Err(Error::field("image", format!("expected at most {MAX_REFERENCE} characters")));
+    }
+    let slot = fields.text("slot")?.map(|slot| slot.parse().map_err(Error::parse("slot"))).transpose()?;
+    let mut limits = ServiceLimits::default();
+    if let Some(mut wanted) = fields.object("limits")? {
+        if let Some(concurrency) = bounded(&mut wanted, "maxConcurrentReqs", ServiceLimits::CONCURRENCY, "requests")? {
+            limits.concurrency = concurrency;
+        }
+        if let Some(duration) = bounded(&mut wanted, "duration", ServiceLimits::TIMES_MS, "milliseconds")? {
+            limits.duration_ms = duration;
+        }
+        if let Some(timeout) = bounded(&mut wanted, "timeout", ServiceLimits::TIMES_MS, "milliseconds")? {
+            limits.idle_timeout_ms = timeout;
+        }
+        wanted.end()?;
+    }
+    Ok(Some(ImageWish { reference, slot: slot.unwrap_or_else(Slot::default), limits }))
+}
+
+fn bounded<T>(fields: &mut Fields, key: &str, range: RangeInclusive<T>, unit: &str) -> Result<Option<T>, Error>
+where
+    T: TryFrom<u64> + PartialOrd + Display,
+{
+    let Some(number) = fields.number(key)? else { return Ok(None) };
+    match T::try_from(number).ok().filter(|number| range.contains(number)) {
+        Some(number) => Ok(Some(number)),
+        None => {
+            let (least, most) = (range.start(), range.end());
+            Err(Error::field(fields.name(key), format!("expected {least} to {most} {unit}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn wish(value: Value) -> Result<Option<ImageWish>, Error> {
+        let mut fields = Fields::new("", value)?;
+        let wish = read(&mut fields)?;
+        fields.end()?;
+        Ok(wish)
+    }
+
+    #[test]
+    fn an_image_has_slot_and_limits_within_bounds() {
+        let bare = wish(json!({ "image": "nginx" })).unwrap().unwrap();
+        assert_eq!(
+            (bare.reference.as_str(), bare.slot, bare.limits),
+            ("nginx", Slot::default(), ServiceLimits::default())
+        );
+        let full = json!({ "image": "a", "slot": "c1-m4096",
+            "limits": { "maxConcurrentReqs": 256, "duration": 1_800_000, "timeout": 60_000 } });
+        let full = wish(full).unwrap().unwrap();
+        assert_eq!((full.slot.memory_mib(), full.limits.concurrency), (4096, 256));
+        assert_eq!((full.limits.duration_ms, full.limits.idle_timeout_ms), (1_800_000, 60_000));
+        assert!(wish(json!({})).unwrap().is_none());
+        for (value, field) in [
+            (json!({ "image": 1 }), "image"),
+            (json!({ "image": "x".repeat(2000) }), "image"),
+            (json!({ "image": "a", "slot": "big" }), "slot"),
+            (json!({ "image": "a", "limits": { "maxConcurrentReqs": 257 } }), "limits.maxConcurrentReqs"),
+            (json!({ "image": "a", "limits": { "maxConcurrentReqs": 0 } }), "limits.maxConcurrentReqs"),
+            (json!({ "image": "a", "limits": { "duration": 1_000 } }), "limits.duration"),
+            (json!({ "image": "a", "limits": { "timeout": 1_800_001 } }), "limits.timeout"),
+            (json!({ "image": "a", "limits": { "memory": 5 } }), "limits.memory"),
+            (json!({ "slot": "c1-m4096" }), "slot"),
+            (json!({ "limits": { "timeout": 60_000 } }), "limits"),
+        ] {
+            match wish(value.clone()) {
+                Err(Error::Invalid(invalid)) => assert_eq!(invalid.field.as_deref(), Some(field), "{value}"),
+                other => panic!("{value}: {other:?}"),
+            }
+        }
+    }
+}
