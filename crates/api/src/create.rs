@@ -13,8 +13,8 @@ use dockless_model::Secret;
 use dockless_wire::{Deployment, IDEMPOTENCY_KEY, REGISTRY_AUTH};
 use http::HeaderMap;
 
-/// Largest body: 15,000 files with usual paths need about 3 MB, the rest is room for contents sent inline.
-const MAX_BODY: usize = 10 * 1024 * 1024;
+/// Largest body: 100,000 files with usual paths need about 15 MB, the rest is room for contents sent inline.
+const MAX_BODY: usize = 32 * 1024 * 1024;
 
 /// Longest name of a request.
 const MAX_KEY: usize = 255;

@@ -187,7 +187,7 @@ impl Builder {
                 .into_iter()
                 .map(|(path, file)| {
                     let content_type = content_type(&path);
-                    (path, StaticFile { blob: file.blob, size: file.size, content_type })
+                    (path, StaticFile::new(file.blob, file.size, content_type))
                 })
                 .collect();
         }

@@ -28,7 +28,7 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
         .filter_map(|(path, file)| {
             let output = output_path(path, has_public, has_functions)?;
             let content_type = content_type(&output);
-            Some((output, StaticFile { blob: file.blob, size: file.size, content_type }))
+            Some((output, StaticFile::new(file.blob, file.size, content_type)))
         })
         .collect();
     let has_script = project.as_ref().is_some_and(|project| project.script.is_some());

@@ -149,6 +149,13 @@ pub enum BuildError {
         #[source]
         source: BlobError,
     },
+    /// The blob store failed while files were compressed.
+    #[error("cannot keep compressed files")]
+    Encode {
+        /// Why.
+        #[source]
+        source: BlobError,
+    },
     /// Beyond [`crate::MAX_BUNDLE_BYTES`].
     #[error("the bundle of {entrypoint} would have {bytes} bytes, at most 50 MiB are allowed")]
     BundleTooLarge {
@@ -209,7 +216,9 @@ impl BuildError {
             Self::Configuration { .. } => "unsupported_configuration",
             Self::Malformed { .. } => "malformed_document",
             Self::DocumentTooLarge { .. } => "document_too_large",
-            Self::Unreadable { .. } | Self::Import { .. } | Self::Internal { .. } => "internal_build_error",
+            Self::Unreadable { .. } | Self::Encode { .. } | Self::Import { .. } | Self::Internal { .. } => {
+                "internal_build_error"
+            }
             Self::Pull(error) if error.is_internal() => "internal_build_error",
             Self::Pull(_) => "image_pull_failed",
             Self::Unpack { source: UnpackError::Refused(_), .. } => "image_layer_refused",
@@ -219,7 +228,7 @@ impl BuildError {
         }
     }
 
-    /// Where in the build it happened: `read`, `detect` or `bundle PATH`.
+    /// Where in the build it happened: `read`, `detect` `bundle PATH` or `compress`.
     #[must_use]
     pub fn step(&self) -> String {
         match self {
@@ -233,6 +242,7 @@ impl BuildError {
             Self::Command { step, .. } | Self::Stopped { step, .. } | Self::Internal { step, .. } => step.clone(),
             Self::Pull(_) => "pull".to_owned(),
             Self::Unpack { .. } => "unpack".to_owned(),
+            Self::Encode { .. } => "compress".to_owned(),
             _ => "detect".to_owned(),
         }
     }
@@ -284,7 +294,11 @@ impl BuildError {
             Self::Pull(error) => return error.hint(),
             Self::Unpack { .. } => return None,
             Self::Malformed { source, .. } => source.to_string(),
-            Self::DocumentTooLarge { .. } | Self::Unreadable { .. } | Self::Import { .. } | Self::Internal { .. } => {
+            Self::DocumentTooLarge { .. }
+            | Self::Unreadable { .. }
+            | Self::Encode { .. }
+            | Self::Import { .. }
+            | Self::Internal { .. } => {
                 return None;
             }
         })

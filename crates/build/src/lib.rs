@@ -3,8 +3,8 @@
 //! a bundle.
 //!
 //! ```text
-//! files ─ Source::load ─► Source ─ detect ─► Plan ─ Builder::build ─► Output
-//!         (reads package.json …)   (pure)          (sandbox, cache, imports)
+//! files ─ Source::load ─► Source ─ detect ─► Plan ─ Builder::build ─► Output ─ Encoder::encode ─► Output
+//!         (reads package.json …)   (pure)          (sandbox, cache, imports)   (compresses files)
 //! ```
 
 mod bench;
@@ -13,6 +13,7 @@ mod cache;
 mod contents;
 mod detect;
 mod documents;
+mod encodings;
 mod engines;
 mod error;
 mod functions;
@@ -32,6 +33,7 @@ mod trace;
 pub use builder::Builder;
 pub use detect::detect;
 pub use dockless_model::output::BundleFile as SourceFile;
+pub use encodings::Encoder;
 pub use error::BuildError;
 pub use image::{ImageJob, image};
 pub use log::{BuildLog, Level};

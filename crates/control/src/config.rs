@@ -61,7 +61,7 @@ impl ControlConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             min_free_bytes: 512 * 1024 * 1024,
             max_file_bytes: 100 * 1024 * 1024,
-            max_files: 15_000,
+            max_files: 150_000,
             pin: Duration::from_secs(3600),
             same_request: Duration::from_secs(60),
             parallel_builds: std::thread::available_parallelism().map_or(1, usize::from),

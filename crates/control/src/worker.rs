@@ -4,7 +4,10 @@ use crate::{
     BuildFailure, BuildJob, BuildLog, Control, Error, Placed,
     control::{chain, log},
 };
-use dockless_model::{Digest, Output, SourcePath, output::BundleFile};
+use dockless_model::{
+    Digest, Output, SourcePath,
+    output::{BundleFile, StaticFile},
+};
 use dockless_store::{Claimed, Deployment, Failure, Finished, SealedColumn};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -169,7 +172,7 @@ impl Control {
             blobs: output
                 .files
                 .values()
-                .map(|file| file.blob)
+                .flat_map(StaticFile::blobs)
                 .chain(bundled)
                 .chain(layers().map(|layer| layer.blob))
                 .chain([manifest])

@@ -2,7 +2,7 @@
 
 use crate::ledger::Ledger;
 use dockless_blob::BlobStore;
-use dockless_build::{BuildError, Builder, ImageJob, Level, Source};
+use dockless_build::{BuildError, Builder, Encoder, ImageJob, Level, Source};
 use dockless_control::{
     BuildFailure, BuildJob, BuildLog, Control, LogQuery, LogStream, Platform, Running, Stream, Trouble, UpgradeFailure,
 };
@@ -30,6 +30,7 @@ pub(crate) struct Machine {
     pub(crate) pool: Pool,
     pub(crate) blobs: BlobStore,
     pub(crate) builder: Builder,
+    pub(crate) encoder: Encoder,
 }
 
 /// A build's words, from the builder's trait to control's log.
@@ -59,7 +60,8 @@ impl Platform for Machine {
     }
 
     fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>> {
-        let (builder, node, blobs) = (self.builder.clone(), self.node.clone(), self.blobs.clone());
+        let (builder, encoder) = (self.builder.clone(), self.encoder.clone());
+        let (node, blobs) = (self.node.clone(), self.blobs.clone());
         Box::pin(async move {
             let built = async {
                 if let Some(wish) = job.image {
@@ -68,7 +70,10 @@ impl Platform for Machine {
                     return dockless_build::image(pull, &node, &blobs, &Words(job.log), &placed).await;
                 }
                 let source = Source::load(job.source, &blobs).await?;
-                builder.build(&job.account, source, Arc::new(Words(job.log))).await
+                let words = Arc::new(Words(job.log));
+                let mut output = builder.build(&job.account, source, Arc::clone(&words) as _).await?;
+                encoder.encode(&mut output, &blobs, &*words).await?;
+                Ok::<_, BuildError>(output)
             };
             built.await.map_err(|error| {
                 if error.code() == "internal_build_error" {

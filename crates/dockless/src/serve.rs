@@ -33,8 +33,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
   sudo dockless serve --listen 127.0.0.1:8080 --data ./data
   sudo dockless serve --listen 0.0.0.0:80=apps --listen 127.0.0.1:3000 --domain apps.example.org
   sudo dockless serve --tls-dev
-  sudo dockless serve --listen 0.0.0.0:443=apps+tls --listen 127.0.0.1:3000 --domain apps.example.org \\
-      --tls-cert chain.pem --tls-key key.pem";
+  sudo dockless serve --listen 3000 --listen 0.0.0.0:443+tls --tls-cert chain.pem --tls-key key.pem";
 
 /// Flags of `dockless serve`; the data folder is the global `--data`.
 #[derive(Debug, Clone, clap::Args)]

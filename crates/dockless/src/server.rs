@@ -130,8 +130,13 @@ async fn run(
     let cache = config.data.join("cache");
     let builder = Builder::open(node.clone(), blobs.clone(), &cache, config.builds.clone())
         .context("cannot open the folder of kept results")?;
-    let machine: Arc<dyn Platform> =
-        Arc::new(Machine { node: node.clone(), pool: pool.clone(), blobs: blobs.clone(), builder });
+    let machine: Arc<dyn Platform> = Arc::new(Machine {
+        node: node.clone(),
+        pool: pool.clone(),
+        blobs: blobs.clone(),
+        builder,
+        encoder: dockless_build::Encoder::default(),
+    });
     let keys = SecretKeys::parse(&config.secret_keys).context("cannot read the file of keys")?;
     let public = PublicUrl { https: config.https, port: config.port };
     let mut control_config = ControlConfig::new(config.domain.clone(), public, keys);

@@ -5,6 +5,7 @@ use crate::{
     activity::Busy,
     body::{Body, Tracked},
     connection::Link,
+    sendfile::Direct,
     streams::Stream,
     tunnel::Passage,
 };
@@ -14,15 +15,28 @@ use hyper::{body::Incoming, service::Service};
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
 /// What a connection hands its requests to.
-pub(crate) struct Answers(pub(crate) Arc<Link>);
+pub(crate) struct Answers {
+    link: Arc<Link>,
+    direct: Option<Direct>,
+}
+
+impl Answers {
+    /// `direct`: how files may be sent by the kernel.
+    pub(crate) const fn new(link: Arc<Link>, direct: Option<Direct>) -> Self {
+        Self { link, direct }
+    }
+}
 
 impl Service<Request<Incoming>> for Answers {
     type Response = Response<Tracked>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (link, busy) = (Arc::clone(&self.0), self.0.activity.begin());
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let (link, busy) = (Arc::clone(&self.link), self.link.activity.begin());
+        if let Some(direct) = &self.direct {
+            request.extensions_mut().insert(direct.clone());
+        }
         Box::pin(answer(link, busy, request))
     }
 }

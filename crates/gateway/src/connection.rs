@@ -141,7 +141,9 @@ async fn open(link: Arc<Link>, stream: TcpStream, tls: Option<Tls>) -> io::Resul
 
 async fn serve_http1(link: &Arc<Link>, socket: Socket, begin: Bytes, allowance: &Allowance, ending: &Ending) -> bool {
     let config = &link.inner.config;
-    let io = TokioIo::new(Watched::new(socket, begin, Arc::clone(&link.activity), true));
+    let mut watched = Watched::new(socket, begin, Arc::clone(&link.activity), true);
+    let answers = Answers::new(Arc::clone(link), watched.send_files());
+    let io = TokioIo::new(watched);
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // Ours, see `activity`.
@@ -150,7 +152,9 @@ async fn serve_http1(link: &Arc<Link>, socket: Socket, begin: Bytes, allowance: 
         .max_header_size(config.max_head_bytes)
         // Room for the largest head and what follows it in the same packet.
         .max_buf_size(config.max_head_bytes.max(8 * 1024) + 64 * 1024)
-        .serve_connection(io, Answers(Arc::clone(link)))
+        // What is sent by the kernel must not be copied on the way, see `sendfile`.
+        .writev(true)
+        .serve_connection(io, answers)
         .with_upgrades();
     let end = drive(&mut connection, link, allowance, ending).await;
     if matches!(end, Ok(Ok(())))
@@ -189,7 +193,7 @@ async fn serve_http2(link: &Arc<Link>, socket: Socket, begin: Bytes, allowance: 
         .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(EARLY_RESETS)
         .max_local_error_reset_streams(OWN_RESETS)
-        .serve_connection(io, Answers(Arc::clone(link)));
+        .serve_connection(io, Answers::new(Arc::clone(link), None));
     let mut end = drive(&mut connection, link, &allowance, ending).await;
     if matches!(end, Err(End::Expired(Expiry::Idle))) {
         // Unlike HTTP/1 there is a way to say goodbye: a request that crosses it on the way is still answered.
@@ -268,10 +272,17 @@ async fn drive<S: Stage>(stage: &mut S, link: &Link, allowance: &Allowance, endi
         }
         // Phases change while the stage is polled above, or wake this task.
         let Some((deadline, expiry)) = link.activity.deadline(allowance, context) else { return Poll::Pending };
-        if timer.deadline() != deadline {
+        // Deadlines move away with every request; setting the timer anew each time would cost more than waking up early.
+        if deadline < timer.deadline() {
             timer.as_mut().reset(deadline);
         }
-        timer.as_mut().poll(context).map(|()| Err(End::Expired(expiry)))
+        while timer.as_mut().poll(context).is_ready() {
+            if timer.deadline() >= deadline {
+                return Poll::Ready(Err(End::Expired(expiry)));
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
     })
     .await
 }

@@ -1,6 +1,9 @@
 //! A large file as a body.
 
-use crate::BodyError;
+use crate::{
+    BodyError,
+    sendfile::{Direct, LONGEST},
+};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::{
@@ -13,20 +16,26 @@ use std::{
 };
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// Read at once. A client that does not read on holds this much, and its socket buffer.
-const CHUNK: u64 = 128 * 1024;
+/// Read at once. A client that does not read on holds this much for each of its streams, and its socket buffer.
+const CHUNK: u64 = 32 * 1024;
 
-/// Bytes of a file from an offset to an end, read on blocking threads one chunk at a time, as the client takes them.
+/// Bytes of a file from an offset to an end, as the client takes them: read on blocking threads one chunk at a time, or
+/// sent by the kernel where the connection can.
 pub(crate) struct FileBody {
     file: Arc<File>,
     offset: u64,
     end: u64,
     read: Option<JoinHandle<io::Result<Bytes>>>,
+    direct: Option<Direct>,
 }
 
 impl FileBody {
-    pub(crate) fn new(file: File, offset: u64, end: u64) -> Self {
-        Self { file: Arc::new(file), offset, end, read: None }
+    pub(crate) fn new(file: Arc<File>, offset: u64, end: u64) -> Self {
+        Self { file, offset, end, read: None, direct: None }
+    }
+
+    pub(crate) fn direct(file: Arc<File>, offset: u64, end: u64, direct: Direct) -> Self {
+        Self { file, offset, end, read: None, direct: Some(direct) }
     }
 }
 
@@ -41,7 +50,13 @@ impl Body for FileBody {
         if self.is_end_stream() {
             return Poll::Ready(None);
         }
-        let (offset, length) = (self.offset, CHUNK.min(self.end - self.offset));
+        let left = self.end - self.offset;
+        if let Some(direct) = &self.direct {
+            let bytes = direct.piece(Arc::clone(&self.file), self.offset, usize::try_from(left).unwrap_or(LONGEST));
+            self.offset += u64::try_from(bytes.len()).unwrap_or(left);
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        let (offset, length) = (self.offset, CHUNK.min(left));
         let file = Arc::clone(&self.file);
         let read = self.read.get_or_insert_with(|| spawn_blocking(move || read_at(&file, offset, length)));
         let done = ready!(Pin::new(read).poll(context));

@@ -130,9 +130,7 @@ impl Inner {
         head: &Parts,
     ) -> Result<Response<Body>, Failure> {
         match deployment.output.files.get("404.html") {
-            Some(file) if !path.is_under("/api") => {
-                self.files.answer_with(StatusCode::NOT_FOUND, file, &head.method).await
-            }
+            Some(file) if !path.is_under("/api") => self.files.answer_with(StatusCode::NOT_FOUND, file, head).await,
             _ => Err(Failure::new(Code::NotFound, path.as_str())),
         }
     }

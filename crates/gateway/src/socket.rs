@@ -1,6 +1,6 @@
 //! A client's socket, plain or TLS, whose traffic is seen by its [`Activity`].
 
-use crate::activity::Activity;
+use crate::{activity::Activity, sendfile::Direct};
 use bytes::{Buf as _, Bytes};
 use std::{
     io,
@@ -125,11 +125,32 @@ pub(crate) struct Watched {
     activity: Arc<Activity>,
     /// Whether the library's wish to close is left to [`Socket::linger`].
     lingers: bool,
+    /// Files that the kernel sends.
+    direct: Option<Direct>,
 }
 
 impl Watched {
     pub(crate) fn new(socket: Socket, begin: Bytes, activity: Arc<Activity>, lingers: bool) -> Self {
-        Self { socket, begin, activity, lingers }
+        Self { socket, begin, activity, lingers, direct: None }
+    }
+
+    /// Where files may be sent by the kernel: on a plain socket.
+    pub(crate) fn send_files(&mut self) -> Option<Direct> {
+        if matches!(self.socket, Socket::Plain(_)) {
+            self.direct = Some(Direct::default());
+        }
+        self.direct.clone()
+    }
+
+    /// A slice of a file, or the slices before the first of one.
+    fn poll_slices(&mut self, slices: &[io::IoSlice<'_>], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let file = slices.iter().position(|slice| Direct::stands_for(slice));
+        match (file, &self.socket, &self.direct) {
+            (Some(0), Socket::Plain(stream), Some(direct)) => direct.poll_send(stream, &slices[0], context),
+            (Some(0), _, _) => Poll::Ready(Err(io::Error::other("a file cannot be sent here"))),
+            (Some(count), _, _) => Pin::new(&mut self.socket).poll_write_vectored(context, &slices[..count]),
+            (None, _, _) => Pin::new(&mut self.socket).poll_write_vectored(context, slices),
+        }
     }
 
     pub(crate) fn into_socket(self) -> Socket {
@@ -160,7 +181,11 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        let written = if Direct::stands_for(bytes) {
+            self.poll_slices(&[io::IoSlice::new(bytes)], context)
+        } else {
+            Pin::new(&mut self.socket).poll_write(context, bytes)
+        };
         self.activity.sent(written.is_pending());
         written
     }
@@ -170,7 +195,7 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        let written = self.poll_slices(slices, context);
         self.activity.sent(written.is_pending());
         written
     }

@@ -69,13 +69,68 @@ pub struct StaticFile {
     pub size: u64,
     /// Media type with charset where it is text.
     pub content_type: String,
+    /// The same content compressed, each smaller than itself; the smallest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub encodings: Vec<Encoded>,
+}
+
+/// A file's content in a content coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Encoded {
+    /// Which.
+    pub coding: Coding,
+    /// Its bytes in the blob store.
+    pub blob: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A content coding, by its name in HTTP (RFC 9110 §8.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Coding {
+    /// RFC 1952.
+    Gzip,
+    /// Brotli, RFC 7932.
+    Br,
+    /// Zstandard, RFC 8878.
+    Zstd,
+}
+
+impl Coding {
+    /// The name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Br => "br",
+            Self::Zstd => "zstd",
+        }
+    }
 }
 
 impl StaticFile {
-    /// Strong validator: the content's own digest, quoted, cut to 32 hexadecimal characters.
+    /// A file that is not compressed.
     #[must_use]
-    pub fn etag(&self) -> String {
-        format!("\"{}\"", &self.blob.to_string()[..32])
+    pub const fn new(blob: Digest, size: u64, content_type: String) -> Self {
+        Self { blob, size, content_type, encodings: Vec::new() }
+    }
+
+    /// Strong validator: the content's own digest, quoted, cut to 32 hexadecimal characters. A coding of it is another
+    /// representation and has its name behind (RFC 9110 §8.8.3.3).
+    #[must_use]
+    pub fn etag(&self, coding: Option<Coding>) -> String {
+        let digest = &self.blob.to_string()[..32];
+        match coding {
+            None => format!("\"{digest}\""),
+            Some(coding) => format!("\"{digest}-{}\"", coding.as_str()),
+        }
+    }
+
+    /// Every content that has to be there: its own and its codings'.
+    pub fn blobs(&self) -> impl Iterator<Item = Digest> + '_ {
+        std::iter::once(self.blob).chain(self.encodings.iter().map(|encoded| encoded.blob))
     }
 }
 

@@ -139,7 +139,7 @@ impl Platform for Machine {
                     output.functions.insert(name.parse().unwrap(), function);
                 } else {
                     let content_type = "text/plain".to_owned();
-                    output.files.insert(path.clone(), StaticFile { blob: file.blob, size: file.size, content_type });
+                    output.files.insert(path.clone(), StaticFile::new(file.blob, file.size, content_type));
                 }
             }
             job.log.write(Stream::Stdout, &format!("built {} files", job.source.len()));

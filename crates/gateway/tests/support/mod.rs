@@ -9,7 +9,10 @@ use dockless_blob::BlobStore;
 use dockless_gateway::{
     ApiService, BoxFuture, Deployment, Directory, Drained, Gateway, GatewayConfig, LoadError, Peer, Role, Tls,
 };
-use dockless_model::{AccountId, DeploymentId, Host, OsEntropy, Output, RequestId, SourcePath, output::StaticFile};
+use dockless_model::{
+    AccountId, DeploymentId, Host, OsEntropy, Output, RequestId, SourcePath,
+    output::{Coding, Encoded, StaticFile},
+};
 use dockless_node::{Node, NodeConfig};
 use dockless_pool::{Pool, PoolConfig};
 use dockless_routing::Table;
@@ -96,6 +99,19 @@ impl Server {
         Self { address, gateway, hosts, blobs, shutdown, served, slow, _folder: folder }
     }
 
+    /// The same with codings of one file.
+    pub async fn deploy_encoded(&self, label: &str, files: &[(&str, &[u8])], of: &str, codings: &[(Coding, &[u8])]) {
+        let mut deployment = copy(&*self.deploy(label, files).await);
+        let mut output = (*deployment.output).clone();
+        let file = output.files.get_mut(of).unwrap();
+        for (coding, bytes) in codings {
+            let stored = self.blobs.put(bytes).await.unwrap();
+            file.encodings.push(Encoded { coding: *coding, blob: stored.digest, size: stored.size });
+        }
+        deployment.output = Arc::new(output);
+        self.hosts.deployments.lock().unwrap().insert(deployment.host.clone(), Arc::new(deployment));
+    }
+
     /// A deployment of these files at `LABEL.localhost`.
     pub async fn deploy(&self, label: &str, files: &[(&str, &[u8])]) -> Arc<Deployment> {
         let mut output = Output {
@@ -108,7 +124,7 @@ impl Server {
         for (path, content) in files {
             let stored = self.blobs.put(content).await.unwrap();
             let content_type = if path.ends_with(".html") { "text/html; charset=utf-8" } else { "text/plain" };
-            let file = StaticFile { blob: stored.digest, size: stored.size, content_type: content_type.into() };
+            let file = StaticFile::new(stored.digest, stored.size, content_type.into());
             output.files.insert(path.parse::<SourcePath>().unwrap(), file);
         }
         let host: Host = format!("{label}.localhost").parse().unwrap();
