@@ -189,6 +189,25 @@ fn a_deployment_that_is_switched_off_answers_nothing_and_comes_back() {
 }
 
 #[test]
+fn no_more_instances_are_started_than_the_owner_wants() {
+    let server = Server::start(options());
+    let slow = "module.exports = (req, res) => setTimeout(() => res.end('done'), 300)";
+    let app = server.deploy(&Files::new().with("api/slow.js", slow));
+    let burst = || {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = (0..4).map(|_| scope.spawn(|| app.get("/api/slow").expect(200).text())).collect();
+            assert!(asked.into_iter().all(|thread| thread.join().unwrap() == "done"));
+        });
+        server.instances_of(&app, "api/slow").len()
+    };
+    let _ = server.cli(&["scale", &app.url, "1"]).ok();
+    assert_eq!(burst(), 1, "the others wait");
+    let _ = server.cli(&["scale", &app.url, "auto"]).ok();
+    assert!(burst() > 1, "each has its own");
+    server.stop();
+}
+
+#[test]
 fn lists_and_logs_show_what_is_asked_for() {
     let server = Server::start(options());
     let app = server.deploy(&app());

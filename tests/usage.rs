@@ -67,12 +67,14 @@ fn requests_processor_memory_bytes_and_sleep_are_counted_once_and_kept() {
     let after = usage(&server, &app);
     assert_eq!((after.requests, after.cpu_ms, after.bytes_out), (before.requests, before.cpu_ms, before.bytes_out));
     let _ = app.get("/").expect(200);
+    let _ = app.get("/api/busy").expect(200);
     server.stop();
 
     // What was counted last is written down at the end.
     let server = Server::start(options);
     let last = usage(&server, &app);
-    assert_eq!((last.requests, last.cpu_ms), (before.requests + 1, before.cpu_ms), "{last:?}");
+    assert_eq!(last.requests, before.requests + 2, "{last:?}");
+    assert!(last.cpu_ms >= before.cpu_ms + 50, "of the instance that was alive, too: {last:?}");
     let shown = server.cli(&["usage", "app"]).ok().stdout;
     assert!(shown.starts_with(&format!("app\t{}\t{}\t", app.host, last.requests)), "{shown}");
     let _ = server.cli(&["rm", app.id.as_str(), "--yes"]).ok();

@@ -94,8 +94,9 @@ pub enum Command {
     Secrets(secrets::Args),
     /// Switch a deployment off and on, or bound its instances
     ///
-    /// 0 switches it off: its addresses answer 503 and its instances are retired. Any other scale switches it on. Bounds
-    /// are kept with the deployment; the number of instances does not follow them yet.
+    /// 0 switches it off: its addresses answer 503 and its instances are retired. Any other scale switches it on. The most
+    /// holds for each function and service, from the next start on: requests beyond it wait. The least is kept with the
+    /// deployment; this version starts no instance before it is asked for.
     Scale(scale::Args),
     /// Retire a deployment's instances now
     ///

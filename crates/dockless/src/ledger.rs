@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 const LOOK: Duration = Duration::from_secs(1);
 /// A crash loses what was counted since the last report.
 const REPORT: Duration = Duration::from_secs(5);
+/// For measuring the instances that are left when the server ends.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Ends that wait to be written; more at once are written late, not lost: the warden's news wait behind them.
 const ENDS: usize = 1024;
 
@@ -91,6 +93,13 @@ impl Ledger {
                 write_end(&control, &end).await;
             }
             ledger.report(&control).await;
+            // Instances that the warden is about to end have nobody to tell any more.
+            let alive = tokio::time::timeout(LAST_LOOK, pool.instances_measured()).await.unwrap_or_default();
+            for info in alive {
+                if let Some(cpu_us) = info.cpu_us {
+                    write_end(&control, &End { instance: info.id, deployment: info.deployment, cpu_us }).await;
+                }
+            }
         };
         (Ends(tell), work)
     }

@@ -229,6 +229,7 @@ impl Directory for Hosts {
                     name: name.clone(),
                     program,
                     env: hosted.env.clone(),
+                    scale: hosted.scale,
                     region: REGION,
                     url: hosted.host.clone(),
                 };

@@ -39,6 +39,7 @@ async fn server() -> Server {
             name: name.clone(),
             program: Program::Function(Arc::new(function)),
             env: Arc::default(),
+            scale: dockless_model::Scale::default(),
             region: "dev1",
             url: plain.host.clone(),
         };

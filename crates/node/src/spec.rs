@@ -1,7 +1,7 @@
 //! What an instance is made of.
 
 use dockless_model::output::{Function, Service};
-use dockless_model::{AccountId, DeploymentId, Host, ProjectName, Secret, SourcePath};
+use dockless_model::{AccountId, DeploymentId, Host, ProjectName, Scale, Secret, SourcePath};
 use std::time::Duration;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,6 +20,8 @@ pub struct Spec {
     pub program: Program,
     /// The user's environment.
     pub env: Arc<BTreeMap<String, Secret>>,
+    /// Bounds on its instances, as their owner wants them.
+    pub scale: Scale,
     /// Label of the region, e.g. `dev1`.
     pub region: &'static str,
     /// The deployment's own host.
@@ -81,13 +83,14 @@ impl Spec {
         }
     }
 
-    /// Most instances at once.
+    /// Most instances at once: what its limits allow and its owner wants.
     #[must_use]
     pub fn max_instances(&self) -> u32 {
-        match &self.program {
+        let allowed = match &self.program {
             Program::Function(function) => function.limits.max_instances,
             Program::Service(service) => service.limits.max_instances.unwrap_or(u32::MAX),
-        }
+        };
+        self.scale.max.map_or(allowed, |wanted| allowed.min(wanted))
     }
 
     /// Longest time of one request, from lease to `end`; services have none.

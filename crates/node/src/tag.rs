@@ -4,7 +4,7 @@ use crate::{Program, Spec, environment};
 use dockless_model::image::Process;
 use dockless_model::output::{Function, Service};
 use dockless_model::{
-    AccountId, DeploymentId, Digest, FunctionLimits, Host, Image, ProjectName, RuntimeId, ServiceLimits, Slot,
+    AccountId, DeploymentId, Digest, FunctionLimits, Host, Image, ProjectName, RuntimeId, Scale, ServiceLimits, Slot,
     SourcePath, Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,7 @@ impl Tag {
             program,
             name: self.name,
             env: Arc::default(),
+            scale: Scale::default(),
             region: "",
             url: self.url,
         }))

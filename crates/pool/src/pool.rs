@@ -111,12 +111,14 @@ impl Pool {
         self.0.list().into_iter().map(|(_, info)| info).collect()
     }
 
-    /// Every instance, with the memory it uses now.
+    /// Every instance, with the memory and processor time it has used.
     pub async fn instances_measured(&self) -> Vec<InstanceInfo> {
         let mut measuring = tokio::task::JoinSet::new();
         for (instance, mut info) in self.0.list() {
             measuring.spawn(async move {
-                info.memory_bytes = instance.usage().await.ok().map(|usage| usage.memory_bytes);
+                let usage = instance.usage().await.ok();
+                info.memory_bytes = usage.map(|usage| usage.memory_bytes);
+                info.cpu_us = usage.map(|usage| usage.cpu_us);
                 info
             });
         }
@@ -307,6 +309,7 @@ impl Inner {
                 pid: instance.pid(),
                 started_at: instance.started_at(),
                 memory_bytes: None,
+                cpu_us: None,
                 requests: instance.requests(),
             };
             (instance, info)

@@ -95,6 +95,7 @@ impl World {
                 helpers: true,
             })),
             env: Arc::new(env),
+            scale: dockless_model::Scale::default(),
             region: "dev1",
             url: "test-abc.localhost".parse().unwrap(),
         })
