@@ -7,6 +7,7 @@
 //! table's name goes before those in it, so `cert` in `[tls]` is `tls-cert`), and its value is read by the flag's reader.
 //! What the command line and the environment leave open is added to the line as if it had been typed.
 
+use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command};
 use serde::Serialize;
@@ -86,7 +87,7 @@ pub(crate) struct Layered<P> {
 /// The command that a line means, if it is one that has settings. What is wrong with the line is not said here: part of it
 /// may be in the file.
 pub(crate) fn concerns<P: clap::Parser>(arguments: &[OsString]) -> Option<&'static [&'static str]> {
-    let matches = dockless_cli::command_line::<P>().ignore_errors(true).try_get_matches_from(arguments).ok()?;
+    let matches = lenient::<P>().try_get_matches_from(arguments).ok()?;
     match matches.subcommand()? {
         ("serve", _) => Some(&["serve"]),
         ("config", inner) => inner.subcommand_matches("show").map(|_| &["config", "show"][..]),
@@ -103,8 +104,7 @@ pub(crate) fn layer<P: clap::Parser>(
     let mut program = dockless_cli::command_line::<P>();
     // Puts the global options where they are looked up.
     program.build();
-    // One flag may ask for another that the file has: only the whole is judged.
-    let first = program.clone().ignore_errors(true).try_get_matches_from(&arguments)?;
+    let first = lenient::<P>().try_get_matches_from(&arguments)?;
     let (command, typed) = descend(&program, &first, path);
     let asked = typed.get_one::<PathBuf>("config").map(PathBuf::as_path);
     let (file, table) = match read(asked.unwrap_or(default), asked.is_some())? {
@@ -158,6 +158,18 @@ pub(crate) fn layer<P: clap::Parser>(
         })
         .collect();
     Ok(Layered { program: P::from_arg_matches(&matches)?, settings })
+}
+
+/// The command line without what one flag asks of another: the other may be in the file, and only the whole is judged.
+fn lenient<P: clap::Parser>() -> Command {
+    let free = |command: Command| {
+        command.mut_args(|argument| {
+            argument.requires(Resettable::<clap::Id>::Reset).conflicts_with(Resettable::<clap::Id>::Reset)
+        })
+    };
+    dockless_cli::command_line::<P>()
+        .mut_subcommand("serve", free)
+        .mut_subcommand("config", |config| config.mut_subcommand("show", free))
 }
 
 /// A line that takes this one flag, without what it asks of others.
@@ -366,6 +378,8 @@ mod tests {
             ("serve", Some("serve")),
             ("--data x serve --shelf 1", Some("serve")),
             ("serve --tls-cert a", Some("serve")),
+            ("config show --tls-cert a", Some("config show")),
+            ("serve --no-such-flag", None),
             ("config show", Some("config show")),
             ("serve --help", None),
             ("ls", None),
