@@ -40,7 +40,8 @@ async fn events(
     };
     if params.flag("follow")? {
         let followed = control.follow_events(&caller, &name, query).await?;
-        return Ok(ndjson::answer(followed.map(|step| {
+        let ended = async move { control.token_ended(&caller).await };
+        return Ok(ndjson::answer(followed.take_until(Box::pin(ended)).map(|step| {
             step.map(|step| match step {
                 Followed::Event(event) => ndjson::line(&event),
                 Followed::KeepAlive => ndjson::KEEP_ALIVE,

@@ -24,5 +24,7 @@ async fn logs(
     let query =
         LogQuery { since: params.number("since")?, limit: params.number("limit")?, follow: params.flag("follow")? };
     let records = control.logs(&caller, &name, query).await?;
+    let ended = async move { control.token_ended(&caller).await };
+    let records = records.take_until(Box::pin(ended));
     Ok(ndjson::answer(ndjson::kept_alive(records.map(|record| ndjson::line(&record)))))
 }

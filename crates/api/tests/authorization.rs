@@ -192,6 +192,28 @@ async fn a_revoked_token_is_refused_everywhere_at_once() {
 }
 
 #[tokio::test]
+async fn an_open_stream_ends_with_its_token() {
+    let http = Http::start().await;
+    let deployment = http.deploy("site").await;
+    let (_, made) = http.post("/v13/deployments", machine::body("site", &[("wait", "")])).await;
+    let paths = [
+        format!("/v1/deployments/{}/logs?follow=1", deployment["id"].as_str().unwrap()),
+        format!("/v3/deployments/{}/events?follow=1", made["id"].as_str().unwrap()),
+    ];
+    for (path, name) in paths.iter().zip(["one", "two"]) {
+        let (_, token) = http.post("/v3/user/tokens", format!(r#"{{"name":"{name}"}}"#)).await;
+        let secret = token["bearerToken"].as_str().unwrap();
+        let stream = http.bare(Method::GET, path).bearer_auth(secret).send().await.unwrap();
+        assert_eq!(stream.status(), StatusCode::OK);
+        let reading = tokio::spawn(stream.text());
+        let removed = http.with(Method::DELETE, &format!("/v3/user/tokens/{name}")).send().await.unwrap();
+        assert_eq!(json(removed).await.0, StatusCode::OK);
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), reading).await;
+        assert!(ended.is_ok(), "{path} goes on without its token");
+    }
+}
+
+#[tokio::test]
 async fn accounts_come_and_go_with_all_that_is_theirs() {
     let http = Http::start().await;
     let owner = dockless_model::Secret::new("ownertoken");

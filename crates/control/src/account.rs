@@ -16,6 +16,8 @@ const MAX_NAME: usize = 48;
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub(crate) account: Account,
+    /// Hash of the token that was shown.
+    pub(crate) token: Digest,
 }
 
 impl Caller {
@@ -62,7 +64,7 @@ impl Control {
     pub async fn authenticate(&self, token: &Secret) -> Result<Option<Caller>, Error> {
         let hash = Digest::of(token.expose().as_bytes());
         let account = self.db().account_by_token(&hash, self.now()).await?;
-        Ok(account.map(|account| Caller { account }))
+        Ok(account.map(|account| Caller { account, token: hash }))
     }
 
     /// Makes this the token of the machine's owner; the account is made on the first start. An older token of this kind

@@ -1,14 +1,18 @@
 //! Tokens of the caller's account, and of others for the owner of the platform.
 
-use crate::{Caller, Control, Error, Refusal, account::FIRST_TOKEN};
+use crate::{Caller, Control, Error, Refusal, account::FIRST_TOKEN, control::log};
 use dockless_model::{AccountId, Digest, Secret, Timestamp, TokenId, entropy::base32};
 use dockless_store::{NewToken, Token};
 use dockless_wire::{CreateToken, TokenCreated, TokenList, TokenRemoved};
+use std::time::Duration;
 
 /// Random characters of a token, five bits each.
 const TOKEN_LENGTH: usize = 40;
 /// Most tokens of an account.
 const MOST: usize = 100;
+/// Between looks whether a token still counts, at least and at most.
+const PAUSE: Duration = Duration::from_millis(250);
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Longest name.
 const MAX_NAME: usize = 64;
 
@@ -65,6 +69,23 @@ impl Control {
         }
         tracing::info!(token = %token.id, account = %caller.id(), "token revoked");
         Ok(TokenRemoved { token_id: token.id })
+    }
+
+    /// Ends once the caller's token is revoked or has expired, or its account is gone: whoever listens to an open stream must
+    /// not go on listening.
+    pub async fn token_ended(&self, caller: &Caller) {
+        let mut revision = self.feed().revision();
+        loop {
+            // Every write of anybody wakes all who wait: one look for all that come close together. An end by the clock
+            // is no write.
+            drop(tokio::time::timeout(LOOK_AGAIN, revision.changed()).await);
+            tokio::time::sleep(PAUSE).await;
+            match self.db().account_by_token(&caller.token, self.now()).await {
+                Ok(None) => return,
+                Ok(Some(_)) => {}
+                Err(error) => log(&error),
+            }
+        }
     }
 
     async fn mint(&self, account: &AccountId, wish: &CreateToken) -> Result<TokenCreated, Error> {
