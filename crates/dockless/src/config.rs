@@ -148,7 +148,9 @@ pub(crate) fn layer<P: clap::Parser>(
                 Some(ValueSource::EnvVariable) => argument.get_env()?.to_string_lossy().into_owned(),
                 _ => "default".to_owned(),
             };
-            let values = if matches!(argument.get_action(), ArgAction::SetTrue) {
+            let values = if id == "data" && last.value_source(id).is_none() {
+                vec![crate::serve::DEFAULT_DATA.to_owned()]
+            } else if matches!(argument.get_action(), ArgAction::SetTrue) {
                 vec![last.get_flag(id).to_string()]
             } else {
                 let raw = last.get_raw(id).into_iter().flatten();
@@ -306,6 +308,9 @@ pub(crate) fn refuse(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
     }
     let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    if let Some(ConfigError::Unknown { .. } | ConfigError::Value { .. }) = error.downcast_ref() {
+        let _ = writeln!(std::io::stderr(), "hint: `dockless serve --help` says what each setting takes");
+    }
     ExitCode::FAILURE
 }
 
@@ -349,6 +354,7 @@ mod tests {
         assert_eq!(of(&settings, "data"), pair(&["/srv/dockless"], "file"));
         assert_eq!(of(&settings, "grace"), pair(&["10"], "default"));
         assert_eq!(of(&settings, "alias-domain"), pair(&[], "default"));
+        assert_eq!(of(&show_with("", &[]).unwrap(), "data"), pair(&["/var/lib/dockless"], "default"));
     }
 
     #[test]
