@@ -165,6 +165,36 @@ fn forks_memory_and_disk_of_a_build_are_bounded() {
 }
 
 #[test]
+fn a_script_finds_its_variables_and_what_comes_of_them_is_kept_for_nobody_else() {
+    let server = server();
+    let script = "mkdir -p public && echo \"$PROJECT $OWN $TOKEN ${FUNCTIONS:-none}\" > public/index.html";
+    let files = Files::new()
+        .with("package.json", r#"{"scripts":{"build":"sh make.sh"}}"#)
+        .with("make.sh", script)
+        .with("api/env.js", "module.exports = (req, res) => res.json([process.env.PROJECT, process.env.OWN])");
+    let folder = files.path().to_str().expect("a path is text");
+    let _ = server.cli(&["secrets", "add", "token", "hush"]).ok();
+    let _ = server.cli(&["env", "set", "app", "PROJECT=project", "TOKEN=@token"]).ok();
+    let build = |own: &str| {
+        let own = format!("OWN={own}");
+        let line = ["deploy", folder, "--name", "app", "--yes", "--json", "-b", &own, "-e", "FUNCTIONS=yes"];
+        let finished = server.cli(&line).ok();
+        assert!(!finished.stderr.contains("hush"), "{}", finished.stderr);
+        let deployed = serde_json::from_value(finished.json()).expect("a deployment");
+        server.reached(&deployed)
+    };
+    let (one, two) = (build("one"), build("two"));
+    assert_eq!(one.get("/").expect(200).text(), "project one hush none\n");
+    assert_eq!(two.get("/").expect(200).text(), "project two hush none\n");
+    assert_eq!(
+        two.json("/api/env"),
+        serde_json::json!(["project", null]),
+        "functions have the project's, not the build's"
+    );
+    server.stop();
+}
+
+#[test]
 fn a_script_makes_the_site_and_failures_are_told_in_words() {
     let server = server();
     let files = Files::new()

@@ -2,7 +2,7 @@
 
 use crate::builder::Builder;
 use crate::{BuildError, BuildLog, Level};
-use dockless_model::{Digest, RuntimeId};
+use dockless_model::{Digest, RuntimeId, Secret};
 use dockless_node::capture::NPM_CERTIFICATES;
 use dockless_node::workshop::{BuildSandbox, BuildSandboxError, Command, CommandEnd, SandboxSpec, Tell, Voice};
 use dockless_sandbox::workshop::{APP, HOME, PROXY_PORT, Profile, RUNTIME_ROOT, TOOLS_ROOT, WORK};
@@ -128,6 +128,18 @@ impl Bench {
             self.log.line(Level::Warn, &line);
         }
         Ok(value)
+    }
+
+    /// Has commands find more variables for a while; gives what they find without them.
+    pub(crate) fn lend(&mut self, values: &BTreeMap<String, Secret>) -> BTreeMap<String, String> {
+        let plain = self.env.clone();
+        self.env.extend(values.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())));
+        plain
+    }
+
+    /// Ends it.
+    pub(crate) fn take_back(&mut self, plain: BTreeMap<String, String>) {
+        self.env = plain;
     }
 
     /// Has commands find another variable.

@@ -20,7 +20,7 @@ use crate::trace::Bundle;
 use crate::{BuildError, BuildLog, BuildSettings, Level, Plan, Project, Source, SourceFile, Step, detect, engines};
 use dockless_blob::BlobStore;
 use dockless_model::output::{Output, StaticFile};
-use dockless_model::{AccountId, Digest, RuntimeId, SourcePath};
+use dockless_model::{AccountId, Digest, RuntimeId, Secret, SourcePath};
 use dockless_node::Node;
 use dockless_node::workshop::BuildSandboxError;
 use dockless_sandbox::protocol::{Refusal, Runtime};
@@ -46,12 +46,22 @@ struct Inner {
     tools: tokio::sync::Mutex<()>,
 }
 
+/// What the source's own script finds beside what every build does.
+#[derive(Debug, Clone, Default)]
+pub struct Variables {
+    /// Names and values.
+    pub values: BTreeMap<String, Secret>,
+    /// Names the one build that they are for: what comes of them is kept for no other.
+    pub of: String,
+}
+
 /// One build that needs a sandbox.
 pub(crate) struct Job {
     pub(crate) account: AccountId,
     pub(crate) source: Arc<Source>,
     pub(crate) runtime: RuntimeId,
     pub(crate) npm: Runtime,
+    pub(crate) variables: Variables,
     pub(crate) log: Arc<dyn BuildLog>,
 }
 
@@ -101,6 +111,7 @@ impl Builder {
         &self,
         account: &AccountId,
         source: Source,
+        variables: Variables,
         log: Arc<dyn BuildLog>,
     ) -> Result<Output, BuildError> {
         let begin = Instant::now();
@@ -114,7 +125,8 @@ impl Builder {
                 let runtime = self.node().current_runtime("node").ok_or(BuildError::NoRuntime { language: "node" })?;
                 check_engines(&project, &runtime, &*log)?;
                 let npm = self.node().npm().ok_or(BuildError::NoNpm)?.clone();
-                let job = Job { account: account.clone(), source: Arc::new(source), runtime, npm, log: log.clone() };
+                let (account, source) = (account.clone(), Arc::new(source));
+                let job = Job { account, source, runtime, npm, variables, log: log.clone() };
                 self.project(&job, &mut plan, &project).await?
             }
         };
@@ -284,7 +296,9 @@ impl Builder {
         };
         // A create-react-app build takes warnings for errors when it believes to be tested.
         bench.set("CI", "false".to_owned());
+        let plain = bench.lend(&job.variables.values);
         bench.run(STEP, &shown, argv, "").await?;
+        bench.take_back(plain);
         let mut site = Site { folder: None, files: BTreeMap::new() };
         for folder in &project.outputs {
             let at = format!("{APP}/{folder}");
@@ -320,7 +334,9 @@ impl Builder {
 fn whole_source(job: &Job, script: &Script, project: &Project) -> Digest {
     let files: Vec<_> =
         job.source.files.iter().map(|(path, file)| (path.as_str(), file.blob, file.executable)).collect();
-    key(&("built", script.to_string(), &project.outputs, files))
+    // Values are in no key: short ones could be guessed from it.
+    let once = (!job.variables.values.is_empty()).then_some(&job.variables.of);
+    key(&("built", script.to_string(), &project.outputs, files, once))
 }
 
 fn site_key(job: &Job, whole: &Digest, installs: &[Digest]) -> Digest {

@@ -30,7 +30,7 @@ mod statics;
 mod tools;
 mod trace;
 
-pub use builder::Builder;
+pub use builder::{Builder, Variables};
 pub use detect::detect;
 pub use dockless_model::output::BundleFile as SourceFile;
 pub use encodings::Encoder;

@@ -2,7 +2,7 @@
 
 use crate::ledger::Ledger;
 use dockless_blob::BlobStore;
-use dockless_build::{BuildError, Builder, Encoder, ImageJob, Level, Source};
+use dockless_build::{BuildError, Builder, Encoder, ImageJob, Level, Source, Variables};
 use dockless_control::{
     BuildFailure, BuildJob, BuildLog, Control, LogQuery, LogStream, Platform, Running, Stream, Trouble, UpgradeFailure,
 };
@@ -71,7 +71,8 @@ impl Platform for Machine {
                 }
                 let source = Source::load(job.source, &blobs).await?;
                 let words = Arc::new(Words(job.log));
-                let mut output = builder.build(&job.account, source, Arc::clone(&words) as _).await?;
+                let variables = Variables { values: job.env, of: job.deployment.to_string() };
+                let mut output = builder.build(&job.account, source, variables, Arc::clone(&words) as _).await?;
                 encoder.encode(&mut output, &blobs, &*words).await?;
                 Ok::<_, BuildError>(output)
             };
