@@ -1,4 +1,4 @@
-//! Connections to a service: HTTP/1.1 over TCP, made inside its own network, kept between requests.
+//! Connections to a service: HTTP/1.1 over TCP, made inside its own network, kept between requests; for gRPC one of HTTP/2.
 //!
 //! ```text
 //! sockets (made by the warden inside the sandbox, a few in stock) ─ connect ─► connection ─ send ─► answer
@@ -7,6 +7,8 @@
 //! ```
 //! A server may close an idle connection at any moment, also while the next request is on its way. A request that could
 //! not be sent a second time therefore never takes a kept connection.
+
+mod http2;
 
 use crate::connection::NotSent;
 use crate::{CallError, RequestBody};
@@ -50,6 +52,7 @@ struct Inner {
     /// Not connected yet, for IPv4.
     sockets: Mutex<Vec<OwnedFd>>,
     idle: Mutex<Vec<Connection>>,
+    http2: http2::Shared,
 }
 
 #[derive(Debug)]
@@ -74,14 +77,15 @@ impl Drop for Connection {
 /// the server learns that its client has gone.
 #[derive(Debug)]
 pub struct Carrier {
-    connection: Connection,
+    /// Absent where it is shared with other requests.
+    connection: Option<Connection>,
     link: Link,
 }
 
 impl Carrier {
     /// The answer is complete: the connection serves the next request.
     pub fn keep(self) {
-        let Self { mut connection, link } = self;
+        let Self { connection: Some(mut connection), link } = self else { return };
         (connection.used, connection.since) = (true, Instant::now());
         let mut idle = link.idle();
         if idle.len() < KEPT && !connection.sender.is_closed() {
@@ -92,7 +96,9 @@ impl Carrier {
     /// The connection becomes another protocol's: it lives on without us.
     pub fn upgrade(mut self) {
         // The driver ends by itself when it has handed its socket over.
-        self.connection.driver = None;
+        if let Some(connection) = &mut self.connection {
+            connection.driver = None;
+        }
     }
 }
 
@@ -104,6 +110,7 @@ impl Link {
             target: OnceLock::new(),
             sockets: Mutex::new(sockets),
             idle: Mutex::default(),
+            http2: http2::Shared::default(),
         }))
     }
 
@@ -142,6 +149,10 @@ impl Link {
         request: Request<RequestBody>,
         repeatable: bool,
     ) -> Result<(Response<Incoming>, Carrier), NotSent> {
+        if http2::is_asked_for(&request) {
+            let response = self.0.http2.send(request, self.dial()).await?;
+            return Ok((response, Carrier { connection: None, link: self.clone() }));
+        }
         let mut request = request;
         while let Some(kept) = self.kept(repeatable) {
             // Closed meanwhile, and nothing was written: the next one.
@@ -162,7 +173,7 @@ impl Link {
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Carrier), NotSent> {
         match connection.sender.try_send_request(request).await {
-            Ok(response) => Ok((response, Carrier { connection, link: self.clone() })),
+            Ok(response) => Ok((response, Carrier { connection: Some(connection), link: self.clone() })),
             Err(mut error) => Err(match error.take_message() {
                 Some(request) => NotSent::Untouched { request: request.into(), cause: error.into_error().into() },
                 None => NotSent::Unanswered(error.into_error()),
@@ -181,12 +192,16 @@ impl Link {
     }
 
     async fn connect(&self) -> io::Result<Connection> {
+        handshake(self.dial().await?).await
+    }
+
+    async fn dial(&self) -> io::Result<TcpStream> {
         let target = self.target().ok_or_else(|| io::Error::other("the service does not listen yet"))?;
         let socket = self.socket(target.is_ipv6()).await.map_err(io::Error::other)?;
         let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
         let stream = tokio::time::timeout(CONNECT_WITHIN, socket.connect(target)).await??;
         stream.set_nodelay(true)?;
-        handshake(stream).await
+        Ok(stream)
     }
 
     async fn socket(&self, v6: bool) -> Result<OwnedFd, CallError> {
