@@ -13,6 +13,9 @@ const BUSY: Duration = Duration::from_secs(10);
 /// Readers at once: WAL lets them run beside the writer.
 const READERS: u32 = 4;
 
+/// Takes the write lock at once.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
 /// The database; clones share its connections.
 #[derive(Debug, Clone)]
 pub enum Db {
@@ -80,7 +83,17 @@ impl Db {
     /// and bumps the revision. Dropped without [`Write::commit`] it changes nothing.
     pub(crate) async fn write(&self, now: Timestamp) -> Result<Write, StoreError> {
         let Self::Sqlite(file) = self;
-        let mut tx = file.write.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = match file.write.begin_with(BEGIN).await {
+            // A commit that failed for want of disk was rolled back by SQLite itself, and the library still counts a
+            // transaction as open, on this connection for ever.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                let mut confused = file.write.acquire().await?;
+                confused.close_on_drop();
+                drop(confused);
+                file.write.begin_with(BEGIN).await?
+            }
+            other => other?,
+        };
         let revision = sqlx::query_scalar("UPDATE revision SET value = value + 1 WHERE one = 1 RETURNING value")
             .fetch_one(&mut *tx)
             .await?;
@@ -114,5 +127,43 @@ impl Write {
     /// The connection, for `execute(write.on())`.
     pub(crate) fn on(&mut self) -> &mut sqlx::SqliteConnection {
         &mut self.tx
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_fails_what_is_written_then_and_nothing_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        let Db::Sqlite(file) = &db;
+        let grow = async || {
+            let mut write = db.write(Timestamp(1)).await?;
+            sqlx::query("CREATE TABLE IF NOT EXISTS filler (bytes BLOB)").execute(write.on()).await?;
+            sqlx::query("INSERT INTO filler VALUES (zeroblob(1000000))").execute(write.on()).await?;
+            write.commit().await
+        };
+        let before = db.revision().await.unwrap();
+        // As SQLite sees a full disk: no page more than it has.
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&file.write).await.unwrap();
+        sqlx::query(&format!("PRAGMA max_page_count = {pages}")).execute(&file.write).await.unwrap();
+        assert!(grow().await.is_err(), "there was no room");
+        assert_eq!(db.revision().await.unwrap(), before, "half a transaction was kept");
+        sqlx::query("PRAGMA max_page_count = 1000000").execute(&file.write).await.unwrap();
+        grow().await.expect("there is room again");
+        assert_eq!(db.revision().await.unwrap(), before + 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_miscounts_its_transactions_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db")).await.unwrap();
+        // What a failed commit leaves: SQLite has rolled back, the library has not noticed.
+        let mut write = db.write(Timestamp(1)).await.unwrap();
+        sqlx::query("ROLLBACK").execute(write.on()).await.unwrap();
+        assert!(write.commit().await.is_err());
+        db.write(Timestamp(2)).await.expect("a connection that counts right").commit().await.unwrap();
     }
 }
