@@ -56,8 +56,9 @@ pub(super) fn keep(program: Pid, births: &OwnedFd, signals: &Signals, control: O
         }
         let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
+        // Whole, before its end is looked at: a program that could not be started says so and ends at once.
         if newborn && !ready[1].is_empty() {
-            newborn = keeper.on_birth(births);
+            newborn = keeper.on_births(births);
         }
         if notified.is_some_and(|at| !ready[at].is_empty()) {
             keeper.on_listen();
@@ -74,21 +75,19 @@ pub(super) fn keep(program: Pid, births: &OwnedFd, signals: &Signals, control: O
 }
 
 impl Keeper {
-    /// Whether there is more to hear.
-    fn on_birth(&mut self, births: &OwnedFd) -> bool {
-        match orders::receive::<Birth>(births) {
-            Ok(Some((Birth::Listener, fds))) => {
-                self.notifications = listener(fds);
-                true
+    /// Hears all that is there; says whether more may come.
+    fn on_births(&mut self, births: &OwnedFd) -> bool {
+        loop {
+            match orders::receive::<Birth>(births) {
+                Ok(Some((Birth::Listener, fds))) => self.notifications = listener(fds),
+                Ok(Some((Birth::Failed(failed), _))) => {
+                    self.failed = true;
+                    self.tell(&not_started(failed));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                // It has become the program, or it is gone.
+                Ok(None) | Err(_) => return false,
             }
-            Ok(Some((Birth::Failed(failed), _))) => {
-                self.failed = true;
-                self.tell(&not_started(failed));
-                true
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
-            // It has become the program, or it is gone.
-            Ok(None) | Err(_) => false,
         }
     }
 
