@@ -348,6 +348,16 @@ impl Connection {
         }
     }
 
+    /// So many bytes as they come: of another protocol, after a 101.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; [`io::ErrorKind::UnexpectedEof`] if fewer come.
+    pub fn read_exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Whether the far end has closed, or sent what nobody asked for, while the connection was idle. Waits for nothing.
     #[must_use]
     pub fn is_stale(&mut self) -> bool {

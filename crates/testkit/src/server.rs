@@ -260,6 +260,22 @@ impl Server {
         self.deploy_folder(files.path(), "app")
     }
 
+    /// Deploys an image (`oci:FOLDER`, `docker-archive:FILE` or a reference) under a name.
+    ///
+    /// # Panics
+    /// As [`Self::deploy`].
+    #[must_use]
+    #[track_caller]
+    pub fn deploy_image(&self, source: &str, name: &str, arguments: &[&str]) -> Deployment {
+        let mut all = vec!["deploy", "--image", source, "--name", name, "--yes", "--json"];
+        all.extend(arguments);
+        let finished = self.cli(&all);
+        assert_eq!(finished.code, Some(0), "{finished:?}\nthe server said:\n{}", self.messages());
+        let deployed: dockless_wire::Deployment =
+            serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"));
+        self.reached(&deployed)
+    }
+
     /// The same of a folder and under a name.
     ///
     /// # Panics
