@@ -18,6 +18,7 @@ mod counters;
 mod deployment;
 mod file_body;
 mod files;
+mod frames;
 mod function;
 mod gateway;
 mod headers;

@@ -3,9 +3,11 @@
 //! ```text
 //! request with Upgrade ─► service ─► 101 ─► Tunnel, kept by the client's connection ─► Tunnel::run once both have switched
 //! ```
-//! It holds the lease of its instance: an open WebSocket is one of the requests at once. Thousands of them are idle most
+//! It holds the lease of its instance: an open WebSocket is one of the requests at once. When the instance is ended, the
+//! client of a WebSocket is told so between two frames, by the status for that (1001, RFC 6455 §7.4.1). Thousands of them are idle most
 //! of the time, so a tunnel has no buffers but for bytes that one side has sent and the other has not taken yet.
 
+use crate::frames::{Frames, GOING_AWAY};
 use bytes::{Buf as _, BytesMut};
 use dockless_pool::InvocationBody;
 use http::{HeaderMap, HeaderValue, Version, header, request::Parts};
@@ -33,6 +35,12 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
+    fn is_websocket(&self) -> bool {
+        self.protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
+    }
+}
+
+impl Wish {
     /// Takes it from a request; `None` if it asks for nothing, or for HTTP/2, which is offered elsewhere.
     pub(crate) fn of(head: &mut Parts) -> Option<Self> {
         let client = head.extensions.remove::<OnUpgrade>()?;
@@ -55,7 +63,7 @@ impl Wish {
 
     /// The service has agreed.
     pub(crate) fn granted(self, service: OnUpgrade, lease: InvocationBody) -> Tunnel {
-        Tunnel { client: self.client, service, _lease: lease }
+        Tunnel { websocket: self.is_websocket(), client: self.client, service, lease }
     }
 }
 
@@ -63,8 +71,9 @@ impl Wish {
 pub(crate) struct Tunnel {
     client: OnUpgrade,
     service: OnUpgrade,
+    websocket: bool,
     /// The instance is in use until the tunnel ends.
-    _lease: InvocationBody,
+    lease: InvocationBody,
 }
 
 /// A tunnel on its way from the answer that opens it to the connection that carries it, among the answer's extensions.
@@ -91,7 +100,15 @@ impl Tunnel {
                 return;
             }
         };
-        if let Err(error) = carry(client, service).await {
+        let frames = self.websocket.then(Frames::default);
+        let ending = self.lease.ending();
+        let ending = async {
+            match ending {
+                Some(ending) => ending.cancelled_owned().await,
+                None => std::future::pending().await,
+            }
+        };
+        if let Err(error) = carry(client, service, frames, ending).await {
             tracing::trace!(%error, "a tunnel broke");
         }
     }
@@ -99,12 +116,21 @@ impl Tunnel {
 
 type Side = TokioIo<Upgraded>;
 
-async fn carry(mut client: Side, mut service: Side) -> io::Result<()> {
-    let (mut up, mut down) = (Way::default(), Way::default());
+async fn carry(
+    mut client: Side,
+    mut service: Side,
+    frames: Option<Frames>,
+    ending: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let (mut up, mut down) = (Way::default(), Way { frames, ..Way::default() });
+    tokio::pin!(ending);
     let farewell = tokio::time::sleep(FAREWELL);
     tokio::pin!(farewell);
     let mut leaving = false;
     poll_fn(|context| {
+        if !down.closing && ending.as_mut().poll(context).is_ready() {
+            down.close();
+        }
         // What the service says last is what ends the tunnel: nobody listens to the client after that.
         if down.poll(context, Pin::new(&mut service), Pin::new(&mut client))?.is_ready() {
             return Poll::Ready(Ok(()));
@@ -124,9 +150,26 @@ struct Way {
     /// Read and not written; without memory while empty.
     rest: BytesMut,
     ended: bool,
+    /// Of a WebSocket, towards its client.
+    frames: Option<Frames>,
+    /// The next frame is ours, and the last one.
+    closing: bool,
 }
 
 impl Way {
+    /// Says goodbye where the protocol has a word for it; else the service's own end has to do.
+    fn close(&mut self) {
+        self.closing = true;
+        if self.frames.as_ref().is_some_and(Frames::is_between) {
+            self.say_goodbye();
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        self.rest.extend_from_slice(&GOING_AWAY);
+        self.ended = true;
+    }
+
     /// Ready once `from` has ended and `to` has been told.
     fn poll(
         &mut self,
@@ -155,6 +198,14 @@ impl Way {
             let read = buffer.filled();
             if read.is_empty() {
                 self.ended = true;
+                continue;
+            }
+            let border = self.frames.as_mut().and_then(|frames| frames.pass(read));
+            if self.closing
+                && let Some(border) = border
+            {
+                self.rest.extend_from_slice(&read[..border]);
+                self.say_goodbye();
                 continue;
             }
             let written = match to.as_mut().poll_write(context, read)? {

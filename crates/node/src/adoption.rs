@@ -54,7 +54,7 @@ impl Adoption {
         self.wake.notify_one();
     }
 
-    /// Ends when the first look is over for everything that is frozen: those need no answer of their own.
+    /// Ends when the first look is over for everything that can be taken in at once: what is frozen, and services.
     pub(crate) async fn settled(&self) {
         let _ = self.settled.subscribe().wait_for(|settled| *settled).await;
     }
@@ -74,11 +74,12 @@ async fn adopt_all(tools: &Arc<Tools>, shelf: &Shelf, news: &mpsc::Sender<NodeEv
         }
     };
     let mut adopting = JoinSet::new();
-    let mut frozen = 0;
+    let mut quick = 0_usize;
     for one in listed.into_iter().filter(|one| one.session.is_none() && !tools.registry.contains(&one.instance)) {
         let (tools, shelf, news) = (tools.clone(), shelf.clone(), news.clone());
-        let is_frozen = one.frozen;
-        frozen += usize::from(is_frozen);
+        // What is frozen needs no answer of its own, and a service's first process gives one at once.
+        let is_quick = one.frozen || one.origin == Origin::Image;
+        quick += usize::from(is_quick);
         adopting.spawn(async move {
             let id = one.instance.clone();
             match adopt(&tools, &shelf, &news, one).await {
@@ -90,14 +91,14 @@ async fn adopt_all(tools: &Arc<Tools>, shelf: &Shelf, news: &mpsc::Sender<NodeEv
                     tracing::error!(instance = %id, %error, "an instance was not adopted");
                 }
             }
-            is_frozen
+            is_quick
         });
     }
-    while frozen > 0
+    while quick > 0
         && let Some(one) = adopting.join_next().await
     {
         // One that panicked counts for nothing: then the rest is waited for.
-        frozen -= usize::from(one.unwrap_or(false));
+        quick -= usize::from(one.unwrap_or(false));
     }
     settled.send_replace(true);
     while adopting.join_next().await.is_some() {}

@@ -73,6 +73,8 @@ struct Inner {
     tasks: TaskTracker,
     /// Its tasks end: it is dead or released.
     over: CancellationToken,
+    /// Somebody ends it.
+    ending: CancellationToken,
 }
 
 /// How requests reach it.
@@ -154,6 +156,7 @@ impl Instance {
             killed: Mutex::default(),
             tasks: TaskTracker::new(),
             over: CancellationToken::new(),
+            ending: CancellationToken::new(),
         }));
         tasks::spawn(&instance);
         Ok(instance)
@@ -224,7 +227,7 @@ impl Instance {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let life = self.0.life.borrow();
-        life.death.is_none() && !life.hung_up
+        life.death.is_none() && !life.hung_up && !life.exited
     }
 
     /// Whether it is frozen, as far as we wrote it.
@@ -332,7 +335,7 @@ impl Instance {
     /// Asks the program of a service to end by the signal its image names, and ends it if it has not ended within
     /// `grace`. Returns at once.
     pub fn stop(&self, signal: i32, grace: Duration, reason: KillReason) {
-        self.0.killed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.condemn(reason);
         let instance = self.clone();
         tokio::spawn(async move {
             // Only tells: one that does not take it is ended below.
@@ -345,8 +348,20 @@ impl Instance {
 
     /// Ends it, whatever it does. Returns at once; [`Life::death`] follows.
     pub fn kill(&self, reason: KillReason) {
-        self.0.killed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.condemn(reason);
         self.0.tools.kill(self.0.id.clone());
+    }
+
+    /// The first reason counts.
+    fn condemn(&self, reason: KillReason) {
+        self.0.killed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.0.ending.cancel();
+    }
+
+    /// Cancelled when somebody begins to end it: whoever holds a stream open to it may say goodbye.
+    #[must_use]
+    pub fn ending(&self) -> CancellationToken {
+        self.0.ending.clone()
     }
 
     /// Waits until it is known how it ended.

@@ -9,6 +9,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio_util::sync::CancellationToken;
 
 /// A streamed answer. Read to its end it returns the instance; dropped before, it abandons it.
 #[derive(Debug)]
@@ -65,6 +66,15 @@ impl InvocationBody {
 
     pub(crate) fn of_service(inner: Incoming, serving: Serving) -> Self {
         Self { inner, lease: Some(Held::Service(serving)) }
+    }
+
+    /// Cancelled when the instance begins to end: at the end of its life, or because it is put to sleep.
+    #[must_use]
+    pub fn ending(&self) -> Option<CancellationToken> {
+        self.lease.as_ref().map(|lease| match lease {
+            Held::Function(running) => running.instance().ending(),
+            Held::Service(serving) => serving.instance().ending(),
+        })
     }
 
     /// Reads a short body to its end and throws it away.

@@ -9,6 +9,9 @@ use std::time::Duration;
 /// How long the story of a broken connection is waited for.
 const STORY: Duration = Duration::from_millis(200);
 
+/// How long a service that has ended may take until its end is known.
+const BURIAL: Duration = Duration::from_secs(1);
+
 /// No answer.
 #[derive(Debug)]
 pub struct SendFailure {
@@ -88,14 +91,19 @@ pub(crate) async fn explain(mut running: Running, error: hyper::Error) -> SendFa
 }
 
 /// The connection to a service ended before an answer: finds out why.
-pub(crate) async fn explain_service(instance: &Instance, error: &hyper::Error) -> SendFailure {
+pub(crate) async fn explain_service(instance: &Instance, error: &hyper::Error, repeatable: bool) -> SendFailure {
     if let Some(cause) = BodyError::behind(error) {
         return SendFailure::new(Code::BadRequest, cause.to_string(), Replay::No);
     }
-    // A process that ends closes its connections a moment before its end is told.
+    // A process that ends closes its connections a moment before its end is told, and is buried when its memory is free.
     let mut life = instance.life();
-    let told = life.wait_for(|life| life.death.is_some());
-    drop(tokio::time::timeout(STORY, told).await);
+    let told = life.wait_for(|life| life.exited || life.hung_up || life.death.is_some());
+    // Out of memory, a slot's share of the processor makes a process end slowly. Whoever is asked again need not wait.
+    let patience = if repeatable { STORY } else { BURIAL };
+    drop(tokio::time::timeout(patience, told).await);
+    if !instance.is_alive() {
+        drop(tokio::time::timeout(BURIAL, life.wait_for(|life| life.death.is_some())).await);
+    }
     let life = instance.peek();
     let code = match &life.death {
         Some(death) if death.oom => Code::OutOfMemory,

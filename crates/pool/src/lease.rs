@@ -219,7 +219,7 @@ async fn send_to_service(seat: Seat, request: Request<RequestBody>) -> Result<Re
             }
             Err(SendFailure::new(Code::InstanceDied, cause.to_string(), Replay::Untouched(request)))
         }
-        Err(NotSent::Unanswered(error)) => Err(failure::explain_service(&instance, &error).await),
+        Err(NotSent::Unanswered(error)) => Err(failure::explain_service(&instance, &error, repeatable).await),
     }
 }
 

@@ -51,13 +51,23 @@ pub(crate) fn run(one_thread: SingleThreaded, world: &World, filters: &Filters, 
     let ServiceFds { gate, control, stdout, stderr } = fds;
     let mut code = 0;
     let reported = child::report(gate, |gate| {
-        let user = settle_in(world, serve, gate)?;
+        settle_in(world, serve, gate)?;
+        // A mistake of the image is told to the server, like a program that does not start.
+        let start = as_the_image_says(serve);
         step("report", orders::send(gate, &Word::Prepared, &[]))?;
         step("wait at the gate", orders::wait(gate, PollFlags::IN))?;
         // Nobody opens it any more.
         if !matches!(orders::receive::<()>(gate), Ok(Some(_))) {
             return Ok(());
         }
+        let user = match start {
+            Ok(user) => user,
+            Err(failed) => {
+                keeper::tell(&control, &not_started(failed));
+                code = 125;
+                return Ok(());
+            }
+        };
         let (births, birth) = step("make a socket pair", seqpacket::pair())?;
         // Before the fork, so that no end of the program is missed.
         let signals = step("take signals", Signals::take_all())?;
@@ -82,8 +92,17 @@ pub(crate) fn run(one_thread: SingleThreaded, world: &World, filters: &Filters, 
     if reported == 0 { code } else { reported }
 }
 
+/// What the image's configuration asks for before its program can start.
+fn as_the_image_says(serve: &Serve) -> Result<passwd::User, Failed> {
+    let folder = &serve.process.working_dir;
+    if !folder.is_empty() {
+        step(&format!("make the working folder {folder}"), std::fs::create_dir_all(folder))?;
+    }
+    passwd::look_up(&serve.process.user)
+}
+
 /// From bare namespaces to a sandbox in which the program can start.
-fn settle_in(world: &World, serve: &Serve, gate: &OwnedFd) -> Result<passwd::User, Failed> {
+fn settle_in(world: &World, serve: &Serve, gate: &OwnedFd) -> Result<(), Failed> {
     let [root, devices] = child::mapped(gate)?;
     let at = world.mount_point();
     step("mount the root", root.attach(&at))?;
@@ -97,14 +116,9 @@ fn settle_in(world: &World, serve: &Serve, gate: &OwnedFd) -> Result<passwd::Use
     step("bring up the loopback", namespaces::loopback_up())?;
     step("begin a session", rustix::process::setsid().map(drop).map_err(Into::into))?;
     step("limit resources", privileges::limit_resources(program::OPEN_FILES))?;
-    let user = passwd::look_up(&serve.process.user)?;
-    if !serve.process.working_dir.is_empty() {
-        step("make the working folder", std::fs::create_dir_all(&serve.process.working_dir))?;
-    }
     step("bound capabilities", privileges::bound_capabilities(privileges::SERVICE_CAPABILITIES))?;
     step("hide memory", privileges::hide_memory())?;
-    step("refuse new privileges", seccomp::set_no_new_privs())?;
-    Ok(user)
+    step("refuse new privileges", seccomp::set_no_new_privs())
 }
 
 /// What the server is told when the program did not start.

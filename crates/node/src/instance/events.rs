@@ -13,7 +13,9 @@ pub struct Life {
     pub loaded: bool,
     /// Where the program of a service listens, in the order in which it began to.
     pub listening: Vec<SocketAddr>,
-    /// The signal that ended the program of a service: its first process ends with a code.
+    /// The program of a service has ended, its sandbox is about to.
+    pub exited: bool,
+    /// The signal that ended it: the sandbox's first process ends with a code.
     pub signalled: Option<i32>,
     /// The newest invocation that is over.
     pub ended: Option<Ended>,

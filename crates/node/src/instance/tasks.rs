@@ -155,7 +155,10 @@ impl Instance {
             FromLauncher::NotStarted { step, error } => {
                 life.send_modify(|life| life.fatal = Some(format!("cannot {step}: {error}")));
             }
-            FromLauncher::Exited { signal, .. } => life.send_modify(|life| life.signalled = signal),
+            FromLauncher::Exited { signal, .. } => life.send_modify(|life| {
+                life.exited = true;
+                life.signalled = signal;
+            }),
             FromLauncher::Status { state, request_id, .. } => {
                 let state = match (state.as_str(), request_id) {
                     ("waiting", _) => LauncherState::Waiting,

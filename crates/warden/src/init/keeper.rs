@@ -184,22 +184,27 @@ impl Keeper {
     }
 
     fn tell(&self, frame: &FromLauncher) {
-        let Ok(mut bytes) = serde_json::to_vec(frame) else { return };
-        bytes.push(0);
-        let mut rest = &bytes[..];
-        let flags = rustix::net::SendFlags::NOSIGNAL | rustix::net::SendFlags::DONTWAIT;
-        while !rest.is_empty() {
-            match rustix::net::send(&self.control, rest, flags) {
-                Ok(sent) => rest = &rest[sent..],
-                Err(rustix::io::Errno::AGAIN) => {
-                    let mut polled = [PollFd::new(&self.control, PollFlags::OUT)];
-                    if !matches!(rustix::event::poll(&mut polled, Some(&PATIENCE)), Ok(1..)) {
-                        return;
-                    }
+        tell(&self.control, frame);
+    }
+}
+
+/// Sends a frame to the server. One that takes nothing for a second, or is gone, is not told.
+pub(super) fn tell(control: &OwnedFd, frame: &FromLauncher) {
+    let Ok(mut bytes) = serde_json::to_vec(frame) else { return };
+    bytes.push(0);
+    let mut rest = &bytes[..];
+    let flags = rustix::net::SendFlags::NOSIGNAL | rustix::net::SendFlags::DONTWAIT;
+    while !rest.is_empty() {
+        match rustix::net::send(control, rest, flags) {
+            Ok(sent) => rest = &rest[sent..],
+            Err(rustix::io::Errno::AGAIN) => {
+                let mut polled = [PollFd::new(control, PollFlags::OUT)];
+                if !matches!(rustix::event::poll(&mut polled, Some(&PATIENCE)), Ok(1..)) {
+                    return;
                 }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return,
             }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
         }
     }
 }
