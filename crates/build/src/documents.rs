@@ -4,7 +4,9 @@
 use crate::{BuildError, Source};
 use dockless_model::{FunctionLimits, MemoryMib, SourcePath};
 use globset::{GlobBuilder, GlobMatcher};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
+use std::fmt;
 
 /// Keys of now.json and vercel.json that change what is built or served and are not read by this version. Others name,
 /// describe or belong to clients.
@@ -84,7 +86,7 @@ pub(crate) fn check(source: &Source) -> Result<Settings, BuildError> {
     for (path, bytes) in &source.documents {
         let document = parse(bytes).map_err(|error| BuildError::Malformed { path: path.clone(), source: error })?;
         if matches!(path.as_str(), "now.json" | "vercel.json") {
-            configuration(path, &document, &mut settings)?;
+            configuration(path, bytes, &document, &mut settings)?;
         }
     }
     Ok(settings)
@@ -92,11 +94,51 @@ pub(crate) fn check(source: &Source) -> Result<Settings, BuildError> {
 
 /// Reads a JSON object.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
-    // Editors of some systems begin a file with a byte order mark.
-    serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))
+    serde_json::from_slice(without_mark(bytes))
 }
 
-fn configuration(path: &SourcePath, document: &Map<String, Value>, settings: &mut Settings) -> Result<(), BuildError> {
+/// Editors of some systems begin a file with a byte order mark.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// The part of a configuration where the order of entries counts.
+#[derive(serde::Deserialize)]
+struct Written {
+    functions: Names,
+}
+
+/// Names of an object's entries, as they are written.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+                let mut names = Vec::new();
+                while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                    names.push(name);
+                }
+                Ok(Names(names))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+fn configuration(
+    path: &SourcePath,
+    bytes: &[u8],
+    document: &Map<String, Value>,
+    settings: &mut Settings,
+) -> Result<(), BuildError> {
     let sets = |key: &str| document.get(key).is_some_and(is_set);
     let old = document.get("version").is_some_and(|version| version.as_u64() != Some(2));
     let key = MEANINGFUL.into_iter().find(|key| sets(key)).or_else(|| old.then_some("version"));
@@ -125,8 +167,13 @@ fn configuration(path: &SourcePath, document: &Map<String, Value>, settings: &mu
     match document.get("functions") {
         None | Some(Value::Null) => Ok(()),
         Some(Value::Object(entries)) => {
-            for (glob, options) in entries {
-                settings.functions.push(function(path, glob, options)?);
+            // The object knows its entries by name alone; the text has their order.
+            let Written { functions } = serde_json::from_slice(without_mark(bytes))
+                .map_err(|error| BuildError::Malformed { path: path.clone(), source: error })?;
+            for glob in functions.0 {
+                if let Some(options) = entries.get(&glob) {
+                    settings.functions.push(function(path, &glob, options)?);
+                }
             }
             Ok(())
         }
