@@ -192,6 +192,9 @@ fn environment(builder: &Builder) -> BTreeMap<String, String> {
             env.insert(name.to_owned(), registry.clone());
         }
     }
+    if let Some(headers) = &builder.settings().headers {
+        env.insert("npm_config_nodedir".to_owned(), headers.clone());
+    }
     if builder.settings().certificates {
         env.insert("NODE_EXTRA_CA_CERTS".to_owned(), format!("{npm}/{NPM_CERTIFICATES}"));
     }

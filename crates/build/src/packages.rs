@@ -261,7 +261,9 @@ fn install(source: &Source, folder: &str) -> Result<Install, BuildError> {
         source.documents.get(*path).is_none_or(|bytes| {
             documents::parse(bytes).map_or(true, |package| has_lifecycle(&package) || has_local(&package))
         })
-    }) || manifests.is_empty();
+        // npm compiles an addon that lies there without being told to.
+    }) || manifests.is_empty()
+        || find("binding.gyp").is_some();
     let inputs = if reads_source {
         source.files.keys().cloned().collect()
     } else {

@@ -14,6 +14,9 @@ pub struct BuildSettings {
     /// The tree of npm holds certificates that are to be trusted too.
     #[serde(default)]
     pub certificates: bool,
+    /// Where the interpreter's headers lie below /usr, if they do: packages that are compiled need them.
+    #[serde(default)]
+    pub headers: Option<String>,
     /// Bytes of results kept for later builds.
     pub cache_bytes: u64,
 }
@@ -21,6 +24,6 @@ pub struct BuildSettings {
 impl Default for BuildSettings {
     /// The public registries; 4 GiB of results.
     fn default() -> Self {
-        Self { egress: Egress::default(), registry: None, certificates: false, cache_bytes: 4 << 30 }
+        Self { egress: Egress::default(), registry: None, certificates: false, headers: None, cache_bytes: 4 << 30 }
     }
 }

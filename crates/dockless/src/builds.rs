@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use dockless_build::BuildSettings;
 use dockless_node::capture::Captured;
 use dockless_node::workshop::{Allowed, NpmSettings};
+use std::path::Path;
 
 /// Flags about builds.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,6 +36,7 @@ pub(crate) fn prepare(args: &BuildArgs, node: &Captured) -> anyhow::Result<(Opti
     }
     let mut settings = BuildSettings {
         certificates: machine.certificates.is_some(),
+        headers: headers(&interpreter, &node.version),
         cache_bytes: args.build_cache.saturating_mul(1 << 20),
         ..BuildSettings::default()
     };
@@ -56,4 +58,41 @@ pub(crate) fn prepare(args: &BuildArgs, node: &Captured) -> anyhow::Result<(Opti
         settings.egress.upstream = Some(proxy);
     }
     Ok((npm, settings))
+}
+
+/// The prefix of an interpreter that came with its headers where builds can see them: below /usr, and of its version.
+fn headers(interpreter: &Path, version: &str) -> Option<String> {
+    let prefix = interpreter.parent()?.parent()?;
+    let text = std::fs::read_to_string(prefix.join("include/node/node_version.h")).ok()?;
+    let number = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix("#define ")?.strip_prefix(name))?;
+        line.trim().parse::<u32>().ok()
+    };
+    let [major, minor, patch] = ["NODE_MAJOR_VERSION", "NODE_MINOR_VERSION", "NODE_PATCH_VERSION"].map(number);
+    let found = format!("{}.{}.{}", major?, minor?, patch?);
+    (prefix.starts_with("/usr") && found == version).then(|| prefix.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_must_be_visible_to_builds_and_of_the_same_version() {
+        assert_eq!(headers(Path::new("/nonexistent/bin/node"), "20.0.0"), None);
+        let base = std::env::temp_dir().join(format!("dockless-headers-{}", std::process::id()));
+        std::fs::create_dir_all(base.join("include/node")).expect("a folder");
+        let text = "#define NODE_MAJOR_VERSION 20\n#define NODE_MINOR_VERSION 1\n#define NODE_PATCH_VERSION 2\n";
+        std::fs::write(base.join("include/node/node_version.h"), text).expect("a file");
+        // Outside of /usr: no build sees it.
+        assert_eq!(headers(&base.join("bin/node"), "20.1.2"), None);
+        std::fs::remove_dir_all(&base).expect("it is ours");
+        let real = Path::new("/usr/include/node/node_version.h");
+        let node = std::process::Command::new("/usr/bin/node").args(["-p", "process.versions.node"]).output();
+        if let (true, Ok(node)) = (real.is_file(), node) {
+            let version = String::from_utf8_lossy(&node.stdout).trim().to_owned();
+            assert_eq!(headers(Path::new("/usr/bin/node"), &version).as_deref(), Some("/usr"));
+            assert_eq!(headers(Path::new("/usr/bin/node"), "1.0.0"), None);
+        }
+    }
 }

@@ -106,6 +106,8 @@ fn scripts_that_run_during_an_installation_see_the_source_and_decide_with_it() {
             .unwrap();
         assert_eq!(project.installs[0].inputs.len(), if all { 4 } else { 2 }, "{package}");
     }
+    let addon = [("api/a.js", ""), ("package.json", DEPS), ("binding.gyp", ""), ("src/a.cc", "")];
+    assert_eq!(project(&addon).unwrap().unwrap().installs[0].inputs.len(), 4);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{CaptureError, Captured, Content, RUNTIME_FILE, fingerprint};
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Language of the tree's id. No function runs on it.
@@ -59,7 +60,9 @@ impl Captured {
                 } else if kind.is_file() && count < MAX_FILES {
                     count += 1;
                     let inside = path.strip_prefix(&home).unwrap_or(&path).to_string_lossy().into_owned();
-                    add(&format!("npm/{inside}"), Content::Host { path, executable: false });
+                    // npm runs programs of its own, node-gyp first of all.
+                    let executable = entry.metadata().map_err(failed)?.permissions().mode() & 0o111 != 0;
+                    add(&format!("npm/{inside}"), Content::Host { path, executable });
                 }
             }
         }
@@ -101,6 +104,8 @@ mod tests {
         assert_eq!(contents.metadata().unwrap().len(), manifest.content_bytes());
         let of = |path: &str| manifest.files.get(&path.parse::<dockless_model::SourcePath>().unwrap());
         assert!(of("bin/npm").is_some_and(|file| file.executable));
+        let gyp = "npm/node_modules/@npmcli/run-script/lib/node-gyp-bin/node-gyp";
+        assert!(of(gyp).is_none_or(|file| file.executable));
         for path in ["npm/bin/npm-cli.js", "npm/package.json", "npm/node_modules/pacote/package.json"] {
             assert!(of(path).is_some(), "{path} is missing");
         }
