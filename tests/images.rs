@@ -279,3 +279,29 @@ fn logins_come_from_helpers_too() {
     let _ = app.get("/").expect(200);
     server.stop();
 }
+
+#[test]
+fn images_on_a_disk_are_deployed_as_they_are() {
+    let (server, scratch) = (server(), Scratch::new());
+    let image = image(&scratch);
+    let at = |name: &str| scratch.path().join(name).to_str().expect("a path is text").to_owned();
+    image.docker_archive(Path::new(&at("new.tar")), "app:1");
+    image.old_docker_archive(Path::new(&at("old.tar")), "app:1");
+    image.oci_layout(Path::new(&at("layout")), "1");
+    for name in [
+        format!("docker-archive:{}", at("new.tar")),
+        format!("docker-archive:{}", at("old.tar")),
+        format!("oci:{}:1", at("layout")),
+    ] {
+        let app = ready(&server, deploy(&server, &name, None, &["--name", "disk", "--slot", "c1-m64"]));
+        assert!(app.get("/x").expect(200).text().starts_with("path=/x uid=1234 "), "{name}");
+    }
+    assert_eq!(layers(&server).len(), 2, "the three are one image");
+    let missing = deploy(&server, &format!("oci:{}", at("nothing")), None, &[]).exits(1);
+    assert!(missing.stderr.contains("cannot read"), "{missing:?}");
+    let packed = Compression::Gzip.pack(&std::fs::read(at("new.tar")).expect("just written"));
+    std::fs::write(at("new.tar.gz"), packed).expect("the folder is writable");
+    let packed = deploy(&server, &format!("docker-archive:{}", at("new.tar.gz")), None, &[]).exits(1);
+    assert!(packed.stderr.contains("gunzip"), "{packed:?}");
+    server.stop();
+}

@@ -2,7 +2,7 @@
 
 use crate::{BuildError, BuildLog, Level};
 use dockless_blob::BlobStore;
-use dockless_image::{Credentials, Fetched, Platform, Reference, Registry};
+use dockless_image::{Credentials, Fetched, Layout, Platform, Reference, Registry, resolve_layout};
 use dockless_model::image::{Image, ImageWish, Layer};
 use dockless_model::output::{Phase, Route, Service};
 use dockless_model::{Digest, Output, SourcePath};
@@ -19,10 +19,22 @@ const SIDE_BY_SIDE: usize = 3;
 pub struct ImageJob {
     /// As it was asked for.
     pub wish: ImageWish,
-    /// The same, read.
-    pub reference: Reference,
-    /// The login for its registry.
-    pub credentials: Option<Credentials>,
+    /// Where it is.
+    pub origin: Origin,
+}
+
+/// Where an image is.
+#[derive(Debug)]
+pub enum Origin {
+    /// In a registry.
+    Registry {
+        /// Its name.
+        reference: Reference,
+        /// The login for its registry.
+        credentials: Option<Credentials>,
+    },
+    /// Among stored blobs.
+    Layout(Layout),
 }
 
 /// Pulls an image and unpacks its layers. `placed` is told of each layer's tree before it is made.
@@ -40,24 +52,30 @@ pub async fn image(
     placed: &(dyn Fn(Digest) + Send + Sync),
 ) -> Result<Output, BuildError> {
     let begin = Instant::now();
-    let name = job.reference.to_string();
-    log.line(Level::Info, &format!("pulling {name}"));
-    let registry = Registry::new(job.reference, job.credentials)?;
-    let mut image = registry.resolve(&Platform::here()).await?;
+    let here = Platform::here();
+    let (registry, mut image) = match job.origin {
+        Origin::Registry { reference, credentials } => {
+            log.line(Level::Info, &format!("pulling {reference}"));
+            let registry = Registry::new(reference, credentials)?;
+            let image = registry.resolve(&here).await?;
+            (Some(registry), image)
+        }
+        Origin::Layout(layout) => (None, resolve_layout(&layout, blobs, &here).await?),
+    };
     let layers = count(image.layers.len(), "layer");
     let bytes: u64 = image.layers.iter().map(|layer| layer.size).sum();
     log.line(Level::Info, &format!("image {} has {layers}, {}", short(&image.id), megabytes(bytes)));
-    let one = Pull { registry: &registry, node, blobs, log, placed };
+    let one = Pull { registry: registry.as_ref(), node, blobs, log, placed };
     // Made before they are streamed: a closure inside the stream would keep this future from being boxed as `Send`.
     let pulls: Vec<_> = image.layers.iter().map(|layer| one.layer(layer)).collect();
     let opaque: Vec<bool> = stream::iter(pulls).buffered(SIDE_BY_SIDE).try_collect().await?;
     keep_visible(&mut image, &opaque);
-    log.line(Level::Info, &format!("pulled {name} in {} ms", begin.elapsed().as_millis()));
+    log.line(Level::Info, &format!("image ready in {} ms", begin.elapsed().as_millis()));
     Ok(output(image, &job.wish))
 }
 
 struct Pull<'a> {
-    registry: &'a Registry,
+    registry: Option<&'a Registry>,
     node: &'a Node,
     blobs: &'a BlobStore,
     log: &'a dyn BuildLog,
@@ -68,7 +86,10 @@ impl Pull<'_> {
     /// Brings one layer here and unpacks it; whether it hides everything below.
     async fn layer(&self, layer: &Layer) -> Result<bool, BuildError> {
         let begin = Instant::now();
-        let fetched = self.registry.fetch(layer, self.blobs).await?;
+        let fetched = match self.registry {
+            Some(registry) => registry.fetch(layer, self.blobs).await?,
+            None => Fetched::Present,
+        };
         let pulled = begin.elapsed();
         (self.placed)(layer.diff_id);
         let begin = Instant::now();

@@ -35,7 +35,7 @@ pub use detect::detect;
 pub use dockless_model::output::BundleFile as SourceFile;
 pub use encodings::Encoder;
 pub use error::BuildError;
-pub use image::{ImageJob, image};
+pub use image::{ImageJob, Origin, image};
 pub use log::{BuildLog, Level};
 pub use packages::Project;
 pub use plan::{MAX_BUNDLE_BYTES, Plan, Step};

@@ -25,6 +25,8 @@ pub struct ControlConfig {
     pub min_free_bytes: u64,
     /// Largest uploaded file, in bytes.
     pub max_file_bytes: u64,
+    /// Largest uploaded layer of an image, in bytes.
+    pub max_layer_bytes: u64,
     /// Most files in a source.
     pub max_files: usize,
     /// A file reported present stays this long for the creation that follows.
@@ -61,6 +63,7 @@ impl ControlConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             min_free_bytes: 512 * 1024 * 1024,
             max_file_bytes: 100 * 1024 * 1024,
+            max_layer_bytes: 8 * 1024 * 1024 * 1024,
             max_files: 150_000,
             pin: Duration::from_secs(3600),
             same_request: Duration::from_secs(60),

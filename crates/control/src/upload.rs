@@ -22,7 +22,7 @@ impl Control {
     /// # Errors
     /// [`Error::TooLarge`], [`Error::NoSpace`]; the disk fails.
     pub async fn upload(&self, caller: &Caller, digest: WireDigest, size: Option<u64>) -> Result<Upload, Error> {
-        let limit = self.config().max_file_bytes;
+        let limit = self.config().max_layer_bytes.max(self.config().max_file_bytes);
         if size.is_some_and(|size| size > limit) {
             return Err(Error::TooLarge { limit });
         }
@@ -45,7 +45,7 @@ impl Upload {
     /// More bytes than announced or allowed; the disk is full or fails.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let size = self.writer.size().saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        let limit = self.control.config().max_file_bytes;
+        let limit = self.control.config().max_layer_bytes.max(self.control.config().max_file_bytes);
         if size > limit {
             return Err(Error::TooLarge { limit });
         }

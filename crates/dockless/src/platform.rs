@@ -2,20 +2,21 @@
 
 use crate::ledger::Ledger;
 use dockless_blob::BlobStore;
-use dockless_build::{BuildError, Builder, Encoder, ImageJob, Level, Source, Variables};
+use dockless_build::{BuildError, Builder, Encoder, ImageJob, Level, Origin, Source, Variables};
 use dockless_control::{
     BuildFailure, BuildJob, BuildLog, Control, LogQuery, LogStream, Platform, Running, Stream, Trouble, UpgradeFailure,
 };
 use dockless_gateway::{BoxFuture, Deployment, Directory, LoadError};
 use dockless_image::{Credentials, PullError, Reference};
 use dockless_model::image::ImageWish;
+use dockless_model::output::BundleFile;
 use dockless_model::{DeploymentId, Digest, Host, Output, Secret, SourcePath};
 use dockless_node::logs::{Followed, LogLine, Source as LogSource};
 use dockless_node::{CallError, Node};
 use dockless_pool::{Pool, Program, Spec};
 use dockless_routing::Table;
 use dockless_sandbox::protocol::Refusal;
-use dockless_wire::{Instance, LogRecord, REGISTRY_AUTH, RuntimeStatus};
+use dockless_wire::{Instance, LogRecord, OCI_LAYOUT, REGISTRY_AUTH, RuntimeStatus};
 use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +53,9 @@ impl Platform for Machine {
     }
 
     fn check_image(&self, image: &str, login: Option<&Secret>) -> Result<(), (&'static str, String)> {
-        image.parse::<Reference>().map_err(|error| ("image", error.to_string()))?;
+        if image != OCI_LAYOUT {
+            image.parse::<Reference>().map_err(|error| ("image", error.to_string()))?;
+        }
         if let Some(login) = login {
             Credentials::parse(login.expose()).map_err(|expected| (REGISTRY_AUTH, expected.to_owned()))?;
         }
@@ -65,7 +68,7 @@ impl Platform for Machine {
         Box::pin(async move {
             let built = async {
                 if let Some(wish) = job.image {
-                    let pull = pull(wish, job.login.as_ref())?;
+                    let pull = pull(wish, job.source, job.login.as_ref())?;
                     let placed = |tree| job.placed.note(tree);
                     return dockless_build::image(pull, &node, &blobs, &Words(job.log), &placed).await;
                 }
@@ -182,10 +185,18 @@ impl Platform for Machine {
 }
 
 /// What was checked when it was created, read again.
-fn pull(wish: ImageWish, login: Option<&Secret>) -> Result<ImageJob, BuildError> {
+fn pull(
+    wish: ImageWish,
+    source: BTreeMap<SourcePath, BundleFile>,
+    login: Option<&Secret>,
+) -> Result<ImageJob, BuildError> {
+    if wish.reference == OCI_LAYOUT {
+        let layout = source.into_iter().map(|(path, file)| (path, (file.blob, file.size))).collect();
+        return Ok(ImageJob { wish, origin: Origin::Layout(layout) });
+    }
     let reference = wish.reference.parse().map_err(PullError::from)?;
     let credentials = login.and_then(|login| Credentials::parse(login.expose()).ok().flatten());
-    Ok(ImageJob { wish, reference, credentials })
+    Ok(ImageJob { wish, origin: Origin::Registry { reference, credentials } })
 }
 
 fn record(line: &LogLine) -> LogRecord {

@@ -51,9 +51,16 @@ pub(crate) struct Descriptor {
     pub(crate) digest: String,
     pub(crate) size: u64,
     pub(crate) platform: Option<Platform>,
+    #[serde(default)]
+    pub(crate) annotations: Option<BTreeMap<String, String>>,
 }
 
 impl Descriptor {
+    /// In the index of a layout: the tag.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        self.annotations.as_ref()?.get("org.opencontainers.image.ref.name").map(String::as_str)
+    }
+
     /// # Errors
     /// Another algorithm than SHA-256.
     pub(crate) fn sha256(&self) -> Result<Digest, PullError> {
@@ -178,6 +185,7 @@ mod tests {
             digest: digest('b'),
             size: 1,
             platform: Some(Platform { os: os.to_owned(), architecture: architecture.to_owned() }),
+            annotations: None,
         };
         let wanted = Platform { os: "linux".into(), architecture: "amd64".into() };
         let list = [entry("unknown", "unknown"), entry("linux", "arm64"), entry("linux", "amd64")];

@@ -1,4 +1,4 @@
-//! Images: names, documents, registries.
+//! Images: names, documents, registries, archives.
 //!
 //! ```text
 //! "ghcr.io/me/app:1" ─ Reference ─► Registry::resolve ─► Image (layers by digest, process) ─► Registry::fetch, layer by layer
@@ -9,12 +9,16 @@
 
 mod document;
 mod error;
+mod layout;
+mod local;
 mod process;
 mod reference;
 mod registry;
 
 pub use document::Platform;
 pub use error::PullError;
+pub use layout::{Layout, resolve_layout};
+pub use local::{LocalError, stage};
 pub use process::{ProcessError, process};
 pub use reference::{Reference, ReferenceError};
 pub use registry::{Credentials, Fetched, Registry};

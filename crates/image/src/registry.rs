@@ -248,7 +248,7 @@ impl Registry {
 }
 
 /// From the documents to what is kept of them.
-fn image(id: Digest, file: &[u8], layers: &[Descriptor], wanted: &Platform) -> Result<Image, PullError> {
+pub(crate) fn image(id: Digest, file: &[u8], layers: &[Descriptor], wanted: &Platform) -> Result<Image, PullError> {
     let file: ConfigFile = serde_json::from_slice(file)
         .map_err(|error| PullError::Document(format!("its configuration cannot be read: {error}")))?;
     if file.platform != *wanted {

@@ -12,10 +12,10 @@ pub struct CreateDeployment {
     pub version: u32,
     /// Project; made if it does not exist.
     pub name: String,
-    /// The source, in any order; empty for an image.
+    /// The source, in any order; empty for an image of a registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<SourceFile>,
-    /// The image to run instead of a source: `ghcr.io/me/app:1`. The login for its registry travels in the header
+    /// The image to run instead of a source: `ghcr.io/me/app:1`, or [`OCI_LAYOUT`]. The login for its registry travels in the header
     /// [`REGISTRY_AUTH`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -42,6 +42,8 @@ pub struct CreateDeployment {
     pub auto_assign_custom_domains: Option<bool>,
 }
 
+/// In place of an image's name: the files are an OCI layout with one image.
+pub const OCI_LAYOUT: &str = "oci:.";
 /// Header with the login for a registry, as the Docker Engine API has it: base64url of JSON with `username` and
 /// `password`, `identitytoken` or `registrytoken`. Never stored.
 pub const REGISTRY_AUTH: &str = "x-registry-auth";

@@ -26,7 +26,9 @@ pub use account::{
     TokenRemoved,
 };
 pub use alias::{Alias, AliasList, AliasRemoved, AliasSet, AliasTarget, SetAlias};
-pub use create::{BuildSettings, CreateDeployment, IDEMPOTENCY_KEY, ImageLimits, REGISTRY_AUTH, SourceFile};
+pub use create::{
+    BuildSettings, CreateDeployment, IDEMPOTENCY_KEY, ImageLimits, OCI_LAYOUT, REGISTRY_AUTH, SourceFile,
+};
 pub use deployment::{
     AliasError, Build, BuildList, BuildOutput, Creator, Deployment, DeploymentList, LambdaOutput, Pagination, Removed,
 };

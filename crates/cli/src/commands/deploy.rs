@@ -21,7 +21,9 @@ use crate::{
 use anyhow::{Context as _, anyhow};
 use dockless_model::{DeploymentState, ProjectName, Secret};
 use dockless_wire::Deployment;
+use image::ImageSource;
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -64,11 +66,32 @@ pub struct Args {
 
 pub(crate) async fn run(args: &Args, ctx: &Context) -> Outcome {
     let started = Instant::now();
-    if let Some(reference) = &args.image.image {
+    if let Some(wanted) = &args.image.image {
         let client = ctx.client()?;
-        let name = image::name(args, reference)?;
-        ctx.printer.note(&format!("Deploying {name}: {reference}"));
-        let created = image::create(args, reference, &name, &client, ctx).await?;
+        let name = image::name(args, wanted)?;
+        let created = match wanted {
+            ImageSource::Registry(reference) => {
+                ctx.printer.note(&format!("Deploying {name}: {reference}"));
+                image::create(args, reference, &name, &client, ctx).await?
+            }
+            ImageSource::Local { path, tag } => {
+                let staged = image::stage(path, tag.as_deref()).await?;
+                let source = read(staged.path(), ctx).await?;
+                ctx.printer.note(&format!("Deploying {name}: {}, {}", path.display(), amounts::size(source.bytes())));
+                let env = variables::read(&args.env)?;
+                let (build_env, image) = (BTreeMap::new(), Some(&args.image));
+                let sent = send::Send {
+                    client: &client,
+                    printer: &ctx.printer,
+                    source: &source,
+                    name: &name,
+                    env,
+                    build_env,
+                    image,
+                };
+                sent.send(args.force, args.no_alias).await?
+            }
+        };
         return settle(args, ctx, &client, &name, &created, started).await;
     }
     let root = Source::root(&args.folder).map_err(|error| unreadable(error, &args.folder))?;
@@ -82,7 +105,15 @@ pub(crate) async fn run(args: &Args, ctx: &Context) -> Outcome {
     ctx.printer.note(&format!("Deploying {name}: {files}, {}", amounts::size(source.bytes())));
 
     ctx.on_leaving("nothing was deployed; what was uploaded is not sent again next time");
-    let sent = send::Send { client: &client, printer: &ctx.printer, source: &source, name: &name, env, build_env };
+    let sent = send::Send {
+        client: &client,
+        printer: &ctx.printer,
+        source: &source,
+        name: &name,
+        env,
+        build_env,
+        image: None,
+    };
     let created = sent.send(args.force, args.no_alias).await?;
     settle(args, ctx, &client, &name, &created, started).await
 }

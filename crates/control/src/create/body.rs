@@ -8,6 +8,7 @@ use crate::{
 };
 use dockless_model::image::ImageWish;
 use dockless_model::{ProjectName, SourcePath, WireDigest};
+use dockless_wire::OCI_LAYOUT;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -78,18 +79,20 @@ pub(super) fn read(json: &[u8], config: &ControlConfig) -> Result<Body, Error> {
     }
     let name = fields.text("name")?.map(|name| name.parse().map_err(Error::parse("name"))).transpose()?;
     let image = image::read(&mut fields)?;
+    let is_layout = image.as_ref().is_some_and(|image| image.reference == OCI_LAYOUT);
     let files = match (fields.list("files")?, &image) {
-        (Some(files), Some(_)) if !files.is_empty() => {
+        (Some(files), Some(_)) if !files.is_empty() && !is_layout => {
             return Err(Error::field("image", "expected either files or an image"));
         }
         (Some(files), _) => files,
-        (None, Some(_)) => Vec::new(),
-        (None, None) => return Err(Error::field("files", "expected a list of files")),
+        (None, Some(_)) if !is_layout => Vec::new(),
+        (None, _) => return Err(Error::field("files", "expected a list of files")),
     };
+    let max_bytes = if is_layout { config.max_layer_bytes } else { config.max_file_bytes };
     let body = Body {
         name,
         project: fields.text("project")?,
-        files: source::read(files, config.max_files, config.max_file_bytes)?,
+        files: source::read(files, config.max_files, max_bytes)?,
         image,
         env: env(&mut fields)?,
         build_env: build_env(&mut fields)?,

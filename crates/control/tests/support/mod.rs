@@ -217,6 +217,7 @@ pub fn config() -> ControlConfig {
     ControlConfig {
         min_free_bytes: 0,
         max_file_bytes: 1000,
+        max_layer_bytes: 1000,
         parallel_builds: 4,
         lease: Duration::from_secs(1),
         keep_alive: Duration::from_millis(50),

@@ -1,5 +1,6 @@
 //! The source to the server: create, upload what it misses, create again.
 
+use super::image::ImageArgs;
 use crate::{
     amounts,
     backoff::Backoff,
@@ -10,7 +11,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use dockless_model::{ProjectName, Secret, SourcePath, WireDigest};
-use dockless_wire::{BuildSettings, CreateDeployment, Deployment, SourceFile as WireFile};
+use dockless_wire::{BuildSettings, CreateDeployment, Deployment, OCI_LAYOUT, SourceFile as WireFile};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::{
     collections::BTreeMap,
@@ -35,6 +36,8 @@ pub(super) struct Send<'a> {
     pub(super) name: &'a ProjectName,
     pub(super) env: BTreeMap<String, Secret>,
     pub(super) build_env: BTreeMap<String, Secret>,
+    /// The source is the OCI layout of an image.
+    pub(super) image: Option<&'a ImageArgs>,
 }
 
 impl Send<'_> {
@@ -80,6 +83,9 @@ impl Send<'_> {
             version: 2,
             name: self.name.to_string(),
             files: files.collect(),
+            image: self.image.map(|_| OCI_LAYOUT.to_owned()),
+            slot: self.image.and_then(|image| image.slot),
+            limits: self.image.and_then(ImageArgs::limits),
             env: self.env.clone(),
             build: (!self.build_env.is_empty()).then(|| BuildSettings { env: self.build_env.clone() }),
             auto_assign_custom_domains: no_alias.then_some(false),
