@@ -5,11 +5,13 @@ use crate::{
     activity::Busy,
     body::{Body, Tracked},
     connection::Link,
+    extended_connect,
+    page::{Format, page},
     sendfile::Direct,
     streams::Stream,
     tunnel::Passage,
 };
-use dockless_model::Code;
+use dockless_model::{Code, RequestId};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::{body::Incoming, service::Service};
 use std::{convert::Infallible, pin::Pin, sync::Arc};
@@ -50,24 +52,57 @@ async fn answer(link: Arc<Link>, busy: Busy, mut request: Request<Incoming>) -> 
         return Ok(response);
     }
     request.extensions_mut().insert(link.scheme);
-    if multiplexed {
-        join_cookies(&mut request);
-    }
-    let mut response = link.inner.answer(request, link.peer, link.role).await;
+    let mut response = if multiplexed {
+        over_http2(&link, request).await
+    } else {
+        link.inner.answer(request, link.peer, link.role).await
+    };
     // Behind a request that could be read in two ways nothing is read as a request.
     let closes = link.activity.is_draining() || is_ambiguous(&response);
     if !multiplexed && closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(passage) = response.extensions_mut().remove::<Passage>() {
-        link.carry(passage);
+        if multiplexed { carry_beside(&link, &passage) } else { link.carry(passage) }
     }
     Ok(response.map(|body| Tracked::new(body, busy, Stream::current())))
+}
+
+/// Carries a tunnel in its stream, beside the others of the connection. It ends with the connection, whose streams fail
+/// then, and keeps it busy until then.
+fn carry_beside(link: &Link, passage: &Passage) {
+    if let Some(tunnel) = passage.take() {
+        let mut busy = link.activity.begin();
+        busy.done();
+        tokio::spawn(async move {
+            tunnel.run().await;
+            drop(busy);
+        });
+    }
 }
 
 /// Whether it was refused by us as malformed: no such field comes from a deployment.
 fn is_ambiguous(response: &Response<Body>) -> bool {
     response.headers().get(ERROR_HEADER).is_some_and(|code| code == Code::BadRequest.as_str())
+}
+
+/// What HTTP/2 says otherwise than HTTP/1 is said as in HTTP/1.
+async fn over_http2(link: &Link, mut request: Request<Incoming>) -> Response<Body> {
+    join_cookies(&mut request);
+    let format = Format::of(request.headers());
+    let entropy = &*link.inner.config.entropy;
+    let answered = match extended_connect::lower(&mut request, entropy) {
+        Ok(lowered) => {
+            let response = link.inner.answer(request, link.peer, link.role).await;
+            if lowered { extended_connect::raise(response) } else { Ok(response) }
+        }
+        Err(failure) => Err(failure),
+    };
+    answered.unwrap_or_else(|failure| {
+        let id = RequestId::random(entropy);
+        tracing::debug!(request_id = %id, code = failure.code.as_str(), detail = failure.detail, "request refused");
+        page(failure.code, format, &id)
+    })
 }
 
 /// Clients of HTTP/2 may send each cookie in a field of its own; everybody else expects one, RFC 9113 §8.2.3.

@@ -193,6 +193,7 @@ async fn serve_http2(link: &Arc<Link>, socket: Socket, begin: Bytes, allowance: 
         .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(EARLY_RESETS)
         .max_local_error_reset_streams(OWN_RESETS)
+        .enable_connect_protocol()
         .serve_connection(io, Answers::new(Arc::clone(link), None));
     let mut end = drive(&mut connection, link, &allowance, ending).await;
     if matches!(end, Err(End::Expired(Expiry::Idle))) {

@@ -16,6 +16,7 @@ mod config;
 mod connection;
 mod counters;
 mod deployment;
+mod extended_connect;
 mod file_body;
 mod files;
 mod frames;

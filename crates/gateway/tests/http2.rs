@@ -308,3 +308,29 @@ async fn half_a_preface_waits_no_longer_than_half_a_head() {
     }
     assert_eq!(server.ask("POST", HOST, "/", "content-length: 0\r\n").await.status, 405, "P is no preface");
 }
+
+#[tokio::test]
+async fn a_websocket_is_asked_for_by_extended_connect() {
+    let server = site(|_| {}).await;
+    let mut client = Client::new(&server, &[]).await;
+    let settings = client.until(|seen| seen.kind == raw2::SETTINGS && seen.flags == 0).await;
+    // SETTINGS_ENABLE_CONNECT_PROTOCOL, RFC 8441 §3.
+    assert!(settings.payload.chunks(6).any(|pair| pair == [0, 8, 0, 0, 0, 1]), "{settings:?}");
+    let ask = |protocol: &'static str, path: &'static str| {
+        let mut fields = vec![(":method", "CONNECT"), (":protocol", protocol), (":scheme", "http")];
+        fields.extend([(":authority", HOST), (":path", path), ("sec-websocket-version", "13")]);
+        block(&fields)
+    };
+    let mut stream = 1;
+    for (case, fields, status) in [
+        ("a file is none", ask("websocket", "/"), 400),
+        ("nothing there", ask("websocket", "/none"), 404),
+        ("another protocol", ask("connect-udp", "/"), 400),
+        ("in capitals", ask("WebSocket", "/none"), 404),
+    ] {
+        client.send(&frame(raw2::HEADERS, raw2::END_HEADERS, stream, &fields)).await;
+        let seen = client.until(|seen| seen.stream == stream).await;
+        assert_eq!((seen.kind, seen.status()), (raw2::HEADERS, status), "{case}");
+        stream += 2;
+    }
+}
