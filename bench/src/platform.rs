@@ -46,16 +46,36 @@ pub(crate) struct Site {
     host: String,
 }
 
+impl Site {
+    /// What belongs into a `Host` field.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
 impl Platform {
     /// Starts it and waits for its ready line.
     ///
     /// # Errors
     /// It ended, or was not ready in time: with the end of its log.
     pub(crate) fn start(binary: &Path, folder: &Path, shelf: usize) -> anyhow::Result<Self> {
+        Self::start_by(Command::new("setpriv"), binary, folder, shelf)
+    }
+
+    /// The same on these processors alone: it makes as many threads as it may use processors.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) fn start_on(processors: &str, binary: &Path, folder: &Path, shelf: usize) -> anyhow::Result<Self> {
+        let mut command = Command::new("taskset");
+        command.args(["-c", processors, "setpriv"]);
+        Self::start_by(command, binary, folder, shelf)
+    }
+
+    fn start_by(mut command: Command, binary: &Path, folder: &Path, shelf: usize) -> anyhow::Result<Self> {
         std::fs::create_dir(folder)?;
         let (said, log) = (folder.join("said"), folder.join("log"));
         let data = folder.join("data");
-        let mut command = Command::new("setpriv");
         // Ends with us, however we end. setpriv(1) becomes the program.
         command.args(["--pdeathsig", "TERM", "--"]).arg(binary).arg("serve").arg("--data").arg(&data);
         command.args(["--listen", "127.0.0.1:0", "--log", "warn", "--shelf", &shelf.to_string()]);
@@ -74,6 +94,11 @@ impl Platform {
         let token = std::fs::read_to_string(data.join("token"))?.trim().to_owned();
         let (binary, folder) = (binary.to_owned(), folder.to_owned());
         Ok(Self { address, token, binary, folder, shelf, _running: running })
+    }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Deploys files under a name.

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// Rows in the order of the table, and what they are.
-const ROWS: [(&str, &str); 21] = [
+const ROWS: [(&str, &str); 25] = [
     ("docker", "docker run -d -p, first byte"),
     ("bare", "bare node, first byte"),
     ("cold-shelf", "cold function, shelf hit, first byte"),
@@ -33,6 +33,10 @@ const ROWS: [(&str, &str); 21] = [
     ("bare-idle-awake", "  the same after 30 ms without requests"),
     ("density", "frozen, 200 from the shelf, PSS each"),
     ("density-new", "frozen, 200 from nothing, PSS each"),
+    ("static-small", "file of 1 KiB"),
+    ("nginx-small", "  the same by nginx"),
+    ("static-large", "file of 1 MiB"),
+    ("nginx-large", "  the same by nginx"),
 ];
 
 /// `bench/out/last.json`

@@ -4,6 +4,7 @@ use crate::awake::Awake;
 use crate::bare::{Bare, Resident};
 use crate::density::{self, Group};
 use crate::docker::Docker;
+use crate::files;
 use crate::machine::Machine;
 use crate::platform::{Platform, Site};
 use crate::sample::{Row, Rows};
@@ -73,20 +74,20 @@ pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
 
     let mut machine = Machine::look(plan.binary, docker.as_ref().map(Docker::description));
     let mut rows = Rows::new();
-    let files = [("api/date.js".to_owned(), HANDLER.to_vec())];
+    let sources = [("api/date.js".to_owned(), HANDLER.to_vec())];
     let mut cold = Vec::new();
     if wants("cold-shelf") {
-        let site = shelf.deploy("bench-shelf", &files)?;
+        let site = shelf.deploy("bench-shelf", &sources)?;
         cold.push(Cold { row: "cold-shelf", part: "cold-shelf-boot", platform: &shelf, site, expected: Start::Shelf });
     }
     if let Some(platform) = miss.as_ref().filter(|_| wants("cold-miss")) {
-        let site = platform.deploy("bench-miss", &files)?;
+        let site = platform.deploy("bench-miss", &sources)?;
         cold.push(Cold { row: "cold-miss", part: "cold-miss-boot", platform, site, expected: Start::New });
     }
     let frozen =
-        if wants("frozen") { Some((shelf.deploy("bench-frozen", &files)?, Bare::find()?.stay()?)) } else { None };
+        if wants("frozen") { Some((shelf.deploy("bench-frozen", &sources)?, Bare::find()?.stay()?)) } else { None };
 
-    let timed = plan.wanted.iter().any(|row| row != "density");
+    let timed = plan.wanted.iter().any(|row| row != "density" && !files::is_row(row));
     // Round 0 fills the page cache and counts for nothing.
     for round in 0..=if timed { plan.rounds } else { 0 } {
         if timed && round % 10 == 0 {
@@ -121,6 +122,12 @@ pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
             crate::say("200 frozen instances from nothing");
             rows.insert("density-new", density::measure(miss, HANDLER, Start::New)?);
         }
+    }
+    if plan.wanted.iter().any(|row| files::is_row(row)) {
+        // Nothing else may want the processors.
+        drop(cold);
+        drop((shelf, miss));
+        files::measure(plan.binary, plan.folder, &mut rows)?;
     }
     crate::say("stopping");
     Ok(Measured { machine, rows })

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// A row of the table: its samples, and why others are none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Row {
-    /// `ms` or `MiB`.
+    /// `ms`, `MiB` or `/s`.
     pub(crate) unit: &'static str,
     pub(crate) samples: Vec<f64>,
     /// Reason → how often.
