@@ -1,19 +1,15 @@
 //! Starts on behalf of those who wait.
 
+use crate::books::Failure;
 use crate::desk::Desk;
+use crate::keeper;
 use crate::pool::Inner;
-use crate::{Refusal, keeper};
-use dockless_model::Code;
 use dockless_node::StartError;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// Pause after a start that a cap or a full machine refused.
-const RETRY: Duration = Duration::from_millis(100);
 
 /// Starts one instance and seats it.
 pub(crate) async fn boot(pool: Arc<Inner>, desk: Arc<Desk>, index: usize) {
@@ -30,45 +26,38 @@ pub(crate) async fn boot(pool: Arc<Inner>, desk: Arc<Desk>, index: usize) {
     };
     let chain = chain(&error);
     tracing::warn!(deployment = %spec.deployment, function = %spec.name, error = chain, "no instance was started");
-    let retry = Some(now + RETRY);
-    let (refusal, retry, capped) = match error {
-        // Somebody else's instance may end; until then the queue is the answer.
+    let failure = match error {
         StartError::CapReached(_) => {
             pool.evict(Some(&spec.account));
-            (None, retry, true)
+            Failure::Capped
         }
-        // If something idle could go, its memory is free in a moment.
-        StartError::NoRoom(_) if pool.evict(None) => (None, retry, false),
-        StartError::NoRoom(_) => (Some(Code::NoRoom), None, false),
+        StartError::NoRoom(_) if pool.evict(None) => Failure::Crowded,
+        StartError::NoRoom(_) => Failure::NoRoom,
         StartError::BootFailed { death } => {
             tell(&pool, &spec, death.as_deref());
-            (Some(Code::BootFailed), back_off(&desk, index, &spec, now), false)
+            Failure::Boot
         }
         StartError::NeverListened { .. } => {
             tell(&pool, &spec, None);
-            (Some(Code::BootFailed), back_off(&desk, index, &spec, now), false)
+            Failure::Boot
         }
         StartError::RuntimeMissing(_)
         | StartError::Bundle(_)
         | StartError::Environment
         | StartError::Warden(_)
-        | StartError::Io { .. } => (Some(Code::Internal), None, false),
+        | StartError::Io { .. } => Failure::Internal,
     };
-    let todo = desk.failed(index, refusal.map(|code| Refusal::new(code, chain)), retry, capped, now);
+    let (retry, todo) = desk.failed(index, failure, &chain, now);
     pool.perform(&desk, index, todo);
     if let Some(retry) = retry {
+        if failure == Failure::Boot {
+            let pause = retry.saturating_duration_since(now);
+            tracing::info!(deployment = %spec.deployment, service = %spec.name, ?pause, "a crash loop: the next start waits");
+        }
         tokio::time::sleep_until(retry).await;
         let todo = desk.look(index, Instant::now());
         pool.perform(&desk, index, todo);
     }
-}
-
-/// The pause before the next start of a service that does not start; its log says so.
-fn back_off(desk: &Desk, index: usize, spec: &dockless_node::Spec, now: Instant) -> Option<Instant> {
-    spec.service()?;
-    let pause = desk.back_off(index)?;
-    tracing::info!(deployment = %spec.deployment, service = %spec.name, ?pause, "a crash loop: the next start waits");
-    Some(now + pause)
 }
 
 /// The function's own log says it too: nobody was there yet to note it.

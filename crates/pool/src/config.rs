@@ -1,5 +1,6 @@
 //! Settings of the pool.
 
+use dockless_node::Spec;
 use std::time::Duration;
 
 /// Settings.
@@ -19,6 +20,14 @@ pub struct PoolConfig {
     pub queue_wait: Duration,
     /// Most instances of an account. Default: 1,000.
     pub account_instances: usize,
+}
+
+impl PoolConfig {
+    /// How long a request of this function may wait.
+    #[must_use]
+    pub fn patience(&self, spec: &Spec) -> Duration {
+        spec.boot() + self.queue_wait
+    }
 }
 
 impl Default for PoolConfig {

@@ -1,24 +1,23 @@
-//! One deployment's functions: who waits, what there is, and the lock around the two.
+//! One deployment's functions: the lock around their [`Books`], and the hands that do what those decide.
 //!
 //! Everything under the lock is short and waits for nothing. What takes time (starting, thawing, freezing, ending) is
 //! done by whoever called, after the lock.
 
-mod group;
-
-pub(crate) use group::{Crew, Group, Waiter};
-
+use crate::books::{Books, Failure, Grant, Inheritance, News, Occupant, Step, Todo as Decided, Waiter};
 use crate::lease::{Lease, Start};
-use crate::plan::{self, Action, Limits, Member, Phase, Warmth};
+use crate::plan::{Member, Phase, Warmth};
 use crate::pool::Inner;
 use crate::{PoolConfig, Refusal};
-use dockless_model::{Clock, Code, DeploymentId, InstanceState, SourcePath, Timestamp};
+use dockless_model::{AccountId, Clock, DeploymentId, InstanceState, Timestamp};
 use dockless_node::{Instance, KillReason, Spec};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+
+/// How long a service may take to end when it is asked to.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// A deployment's desk.
 #[derive(Debug)]
@@ -26,17 +25,20 @@ pub(crate) struct Desk {
     pool: Weak<Inner>,
     deployment: DeploymentId,
     config: PoolConfig,
-    draining: Arc<AtomicBool>,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    books: Mutex<Books<Crew, Queuer>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    /// Never shortened: a seat names its group by index.
-    groups: Vec<Group>,
-    by_name: HashMap<SourcePath, usize>,
+/// What is kept beside a member of the fleet.
+#[derive(Debug, Clone)]
+pub(crate) struct Crew {
+    instance: Instance,
+    /// Its keeper looks again.
+    bell: Arc<Notify>,
 }
+
+/// A request that waits.
+type Queuer = oneshot::Sender<Result<Lease, Refusal>>;
 
 /// What is to be done after the lock is let go.
 #[derive(Debug, Default)]
@@ -44,8 +46,8 @@ struct State {
 pub(crate) struct Todo {
     /// Starts of this group.
     pub(crate) starts: usize,
-    /// To be let go for another server: group and key.
-    pub(crate) releases: Vec<(usize, u64, Instance)>,
+    /// To be let go for another server, by key.
+    pub(crate) releases: Vec<(u64, Instance)>,
     /// Leases whose taker had gone: their drop takes the lock again.
     pub(crate) returned: Vec<Lease>,
 }
@@ -60,17 +62,6 @@ pub(crate) struct Queued {
     pub(crate) todo: Todo,
 }
 
-/// What a keeper is to do.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// Freeze the instance.
-    Freeze,
-    /// Wait for news, at most until then.
-    Wait(Option<Instant>),
-    /// It is gone.
-    Over,
-}
-
 impl Desk {
     pub(crate) fn new(
         pool: Weak<Inner>,
@@ -79,7 +70,7 @@ impl Desk {
         draining: Arc<AtomicBool>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { pool, deployment, config, draining, clock, state: Mutex::default() }
+        Self { pool, deployment, config, clock, books: Mutex::new(Books::new(config, draining)) }
     }
 
     /// Does what a plan left to be done, for those who have no pool at hand.
@@ -96,60 +87,37 @@ impl Desk {
 
     /// What wakes the keeper of an instance.
     pub(crate) fn bell(&self, index: usize, key: u64) -> Option<Arc<Notify>> {
-        self.lock().groups[index].member(key).map(|member| member.with.wake.clone())
+        self.books().occupant(index, key).map(|crew| crew.bell.clone())
     }
 
-    /// Queues a request and plans; `Err` if the queue is full.
+    /// Queues a request and plans.
     pub(crate) fn enqueue(
         self: &Arc<Self>,
         spec: &Arc<Spec>,
         account: impl FnOnce() -> Arc<AtomicUsize>,
         now: Instant,
     ) -> Queued {
-        let mut state = self.lock();
-        let index = state.group(spec, account);
         let (sender, receiver) = oneshot::channel();
-        state.groups[index].waiting.push_back(Waiter { sender, since: now });
-        let todo = self.turn(&mut state, index, now);
-        // After the turn, this request waits only if it is among the last.
-        let total: usize = state.groups.iter().map(Group::excess).sum();
-        let group = &mut state.groups[index];
-        if group.excess() > 0 && total > self.config.queue {
-            group.waiting.pop_back();
-            let full = group.fleet.booting + group.fleet.members.len() >= group.max_instances();
-            let code = if full || group.capped { Code::CapReached } else { Code::QueueFull };
-            let detail = format!("{} requests wait at {}", total - 1, self.deployment);
-            return Queued { index, place: Err(Refusal::new(code, detail)), todo };
-        }
-        Queued { index, place: Ok(receiver), todo }
+        let (index, place, decided) = self.books().enqueue(spec, account, sender, now);
+        let refused = |code| Refusal::new(code, format!("{} requests wait at {}", self.config.queue, self.deployment));
+        Queued { index, place: place.map(|()| receiver).map_err(refused), todo: self.hand_out(index, decided) }
     }
 
     /// Plans again: time has passed, or something outside has changed.
     pub(crate) fn look(self: &Arc<Self>, index: usize, now: Instant) -> Todo {
-        self.turn(&mut self.lock(), index, now)
+        let decided = self.books().look(index, now);
+        self.hand_out(index, decided)
     }
 
     /// The function as last asked for.
     pub(crate) fn spec(&self, index: usize) -> Arc<Spec> {
-        self.lock().groups[index].spec.clone()
+        self.books().groups()[index].spec().clone()
     }
 
     /// A start has come to an end.
     pub(crate) fn started(self: &Arc<Self>, index: usize, instance: &Instance, now: Instant) -> (u64, Todo) {
-        let mut state = self.lock();
-        let group = &mut state.groups[index];
-        group.fleet.booting = group.fleet.booting.saturating_sub(1);
-        group.capped = false;
-        group.failures = 0;
-        let phase = Phase::Idle { since: now, warmth: Warmth::Running };
-        let key = group.enter(instance, phase, true, now);
-        group.relieve(now);
-        let todo = self.turn(&mut state, index, now);
-        // If nobody took it at once, whoever takes it later did not wait for its start.
-        if let Some(member) = state.groups[index].member(key) {
-            member.with.fresh = false;
-        }
-        (key, todo)
+        let (key, decided) = self.books().started(index, now, |_| Crew::of(instance));
+        (key, self.hand_out(index, decided))
     }
 
     /// An instance of another server joins.
@@ -160,335 +128,177 @@ impl Desk {
         account: impl FnOnce() -> Arc<AtomicUsize>,
         now: Instant,
     ) -> (usize, u64, Todo) {
-        let mut state = self.lock();
-        let spec = instance.spec();
-        let index = match state.by_name.get(&spec.name) {
-            // What the group knows already is more than what an adopted instance knows of its function.
-            Some(index) => *index,
-            None => state.group(spec, account),
-        };
-        let phase = match busy {
-            Some(serial) => Phase::Abandoned { serial, deadline: now + spec.invocation_limit().unwrap_or_default() },
-            None if instance.is_frozen() => Phase::Idle { since: now, warmth: Warmth::Frozen },
-            None => Phase::Idle { since: now, warmth: Warmth::Running },
-        };
-        let group = &mut state.groups[index];
-        group.count(1);
         let age = self.clock.now().since(instance.started_at());
-        let key = group.enter(instance, phase, false, now.checked_sub(age).unwrap_or(now));
-        (index, key, self.turn(&mut state, index, now))
+        let inheritance = Inheritance { busy, frozen: instance.is_frozen(), age };
+        let crew = |_| Crew::of(instance);
+        let (index, key, decided) = self.books().adopted(instance.spec(), account, inheritance, now, crew);
+        (index, key, self.hand_out(index, decided))
     }
 
-    /// A start has failed. `refusal` goes to the request that waits longest; without one, all wait until `retry`.
+    /// A start has failed. Says when to look again.
     pub(crate) fn failed(
         self: &Arc<Self>,
         index: usize,
-        refusal: Option<Refusal>,
-        retry: Option<Instant>,
-        capped: bool,
+        failure: Failure,
+        detail: &str,
         now: Instant,
-    ) -> Todo {
-        let mut state = self.lock();
-        let group = &mut state.groups[index];
-        group.fleet.booting = group.fleet.booting.saturating_sub(1);
-        group.count(-1);
-        group.start_after = retry.or(group.start_after);
-        group.capped = capped;
-        // Whoever was to be replaced is looked at again.
-        group.fleet.members.iter_mut().for_each(|member| member.replaced &= member.leaving.is_some());
-        group.forget_gone();
-        if let Some(refusal) = refusal
-            && let Some(waiter) = group.waiting.pop_front()
-        {
-            // It may have given up this very moment.
-            drop(waiter.sender.send(Err(refusal)));
-        }
-        self.turn(&mut state, index, now)
+    ) -> (Option<Instant>, Todo) {
+        let (retry, decided) = self.books().failed(index, failure, detail, now);
+        (retry, self.hand_out(index, decided))
     }
 
     /// What the keeper of an instance is to do, after what its life and the clock say is taken in.
     pub(crate) fn step(self: &Arc<Self>, index: usize, key: u64, now: Instant) -> (Step, Todo) {
-        let mut state = self.lock();
-        let Some(member) = state.groups[index].member(key) else { return (Step::Over, Todo::default()) };
-        let (dead, hung_up, ended) = {
-            let life = member.with.instance.peek();
-            member.loaded = life.loaded;
-            let ended = |serial| life.has_ended(serial);
-            let ended = match member.phase {
-                Phase::Finishing { serial, .. } | Phase::Abandoned { serial, .. } => ended(serial),
-                _ => false,
-            };
-            (life.death.is_some(), life.hung_up, ended)
-        };
-        if dead {
-            state.groups[index].leave(key);
-            return (Step::Over, self.turn(&mut state, index, now));
-        }
-        if hung_up {
-            // What it was doing is over; that it is dead will be told.
-            member.phase = Phase::Draining;
-        } else if ended {
-            member.phase = Phase::Idle { since: now, warmth: Warmth::Running };
-        }
-        let todo = self.turn(&mut state, index, now);
-        let limits = state.groups[index].limits(&self.config, self.is_draining());
-        let step = match state.groups[index].member(key) {
-            None => Step::Over,
-            Some(Member { phase: Phase::Idle { warmth: Warmth::Freezing, .. }, .. }) => Step::Freeze,
-            Some(member) => Step::Wait(plan::due(member, &limits)),
-        };
-        (step, todo)
+        let (step, decided) = self.books().step(index, key, now);
+        (step, self.hand_out(index, decided))
     }
 
     /// A freeze has come to its end.
     pub(crate) fn frozen(&self, index: usize, key: u64, frozen: bool, now: Instant) {
-        let mut state = self.lock();
-        if let Some(member) = state.groups[index].member(key)
-            && let Phase::Idle { since, warmth: Warmth::Freezing } = member.phase
-        {
-            member.phase = if frozen {
-                Phase::Idle { since, warmth: Warmth::Frozen }
-            } else {
-                Phase::Idle { since: now, warmth: Warmth::Running }
-            };
-        }
+        self.books().frozen(index, key, frozen, now);
     }
 
     /// Changes what a leased instance does, and plans. An instance that is on its way out stays there.
     pub(crate) fn become_(self: &Arc<Self>, index: usize, key: u64, phase: Phase, now: Instant) -> Todo {
-        let mut state = self.lock();
-        let Some(member) = state.groups[index].member(key) else { return Todo::default() };
-        if member.phase != Phase::Draining {
-            member.phase = phase;
-        }
-        self.turn(&mut state, index, now)
+        let decided = self.books().become_(index, key, phase, now);
+        self.hand_out(index, decided)
     }
 
     /// A request to a service is over.
     pub(crate) fn leave(self: &Arc<Self>, index: usize, key: u64, now: Instant) -> Todo {
-        let mut state = self.lock();
-        let Some(member) = state.groups[index].member(key) else { return Todo::default() };
-        if let Phase::Serving { active } = member.phase {
-            member.phase = match active - 1 {
-                0 => Phase::Idle { since: now, warmth: Warmth::Running },
-                active => Phase::Serving { active },
-            };
-        }
-        self.turn(&mut state, index, now)
-    }
-
-    /// A start of a service has failed: when the next one may begin.
-    pub(crate) fn back_off(&self, index: usize) -> Option<Duration> {
-        self.lock().groups[index].back_off()
+        let decided = self.books().leave(index, key, now);
+        self.hand_out(index, decided)
     }
 
     /// Wakes the keeper of an instance, because its next date has changed.
     pub(crate) fn wake(&self, index: usize, key: u64) {
-        if let Some(member) = self.lock().groups[index].member(key) {
-            member.with.wake.notify_one();
-        }
+        self.books().wake(index, key);
     }
 
     /// An instance was let go for another server.
     pub(crate) fn released(self: &Arc<Self>, index: usize, key: u64, now: Instant) -> Todo {
-        let mut state = self.lock();
-        let group = &mut state.groups[index];
-        if let Some(member) = group.member(key) {
-            member.with.wake.notify_one();
-        }
-        group.leave(key);
-        self.turn(&mut state, index, now)
+        let decided = self.books().released(index, key, now);
+        self.hand_out(index, decided)
     }
 
     /// Sends every instance away: idle ones now, the others after their request.
     pub(crate) fn dismiss(self: &Arc<Self>, now: Instant) -> (Vec<Instance>, usize, Vec<(usize, Todo)>) {
-        let mut state = self.lock();
-        let (mut idle, mut count) = (Vec::new(), 0);
-        for member in state.groups.iter_mut().flat_map(|group| &mut group.fleet.members) {
-            if member.phase == Phase::Draining {
-                continue;
-            }
-            member.leaving.get_or_insert(now);
-            count += 1;
-            if matches!(member.phase, Phase::Idle { .. }) {
-                idle.push(member.with.instance.clone());
-            }
-        }
-        let todos = self.turn_all(&mut state, now);
-        (idle, count, todos)
+        let (idle, count, decided) = self.books().dismiss(now);
+        (idle.into_iter().map(|crew| crew.instance).collect(), count, self.hand_out_all(decided))
     }
 
     /// Refuses everybody who waits.
     pub(crate) fn refuse_all(&self, refusal: &Refusal) {
-        for waiter in self.lock().groups.iter_mut().flat_map(|group| group.waiting.drain(..)) {
-            drop(waiter.sender.send(Err(refusal.clone())));
+        for waiter in self.books().send_away() {
+            // It may have given up this very moment.
+            drop(waiter.send(Err(refusal.clone())));
         }
     }
 
     /// Plans every function again.
     pub(crate) fn look_all(self: &Arc<Self>, now: Instant) -> Vec<(usize, Todo)> {
-        self.turn_all(&mut self.lock(), now)
+        let decided = self.books().look_all(now);
+        self.hand_out_all(decided)
     }
 
     /// The idle instance that was not used for longest, of this account if one is named.
-    pub(crate) fn stalest(&self, account: Option<&dockless_model::AccountId>) -> Option<(Instant, usize, u64)> {
-        let state = self.lock();
-        let groups = state.groups.iter().enumerate();
-        let groups = groups.filter(|(_, group)| account.is_none_or(|account| group.spec.account == *account));
-        let members = groups.flat_map(|(index, group)| group.fleet.members.iter().map(move |member| (index, member)));
-        let idle = members.filter_map(|(index, member)| match member.phase {
-            Phase::Idle { since, .. } if member.leaving.is_none() => Some((since, index, member.key)),
-            _ => None,
-        });
-        idle.min()
+    pub(crate) fn stalest(&self, account: Option<&AccountId>) -> Option<(Instant, usize, u64)> {
+        self.books().stalest(account)
     }
 
     /// Sends one instance away.
     pub(crate) fn evict(self: &Arc<Self>, index: usize, key: u64, now: Instant) -> Todo {
-        let mut state = self.lock();
-        if let Some(member) = state.groups[index].member(key) {
-            member.leaving.get_or_insert(now);
-        }
-        self.turn(&mut state, index, now)
+        let decided = self.books().evict(index, key, now);
+        self.hand_out(index, decided)
     }
 
     /// Whether nothing is here and nobody waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().groups.iter().all(Group::is_empty)
+        self.books().is_empty()
     }
 
     /// Every instance, with its state.
     pub(crate) fn instances(&self) -> Vec<(Instance, InstanceState)> {
-        let state = self.lock();
-        let members = state.groups.iter().flat_map(|group| &group.fleet.members);
+        let books = self.books();
+        let members = books.groups().iter().flat_map(|group| &group.fleet().members);
         members.map(|member| (member.with.instance.clone(), label(member))).collect()
-    }
-
-    fn turn_all(self: &Arc<Self>, state: &mut State, now: Instant) -> Vec<(usize, Todo)> {
-        (0..state.groups.len()).map(|index| (index, self.turn(state, index, now))).collect()
-    }
-
-    /// Plans and does what can be done under the lock.
-    fn turn(self: &Arc<Self>, state: &mut State, index: usize, now: Instant) -> Todo {
-        let mut todo = Todo::default();
-        let draining = self.is_draining();
-        let group = &mut state.groups[index];
-        group.forget_gone();
-        let limits = group.limits(&self.config, draining);
-        let demand = plan::Demand { waiting: group.waiting.len() };
-        for action in plan::plan(demand, &group.fleet, &limits, now) {
-            match action {
-                Action::Start => {
-                    group.fleet.booting += 1;
-                    group.count(1);
-                    todo.starts += 1;
-                }
-                Action::Lease(key) => todo.returned.extend(self.hand_out(group, index, key, now)),
-                Action::Replace(key) => {
-                    if let Some(member) = group.member(key) {
-                        member.replaced = true;
-                    }
-                }
-                Action::Leave(key) => {
-                    if let Some(member) = group.member(key) {
-                        member.leaving = Some(now);
-                    }
-                }
-                Action::Freeze(key) => {
-                    if let Some(member) = group.member(key)
-                        && let Phase::Idle { warmth, .. } = &mut member.phase
-                    {
-                        *warmth = Warmth::Freezing;
-                        member.with.instance.ask_freeze();
-                        member.with.wake.notify_one();
-                    }
-                }
-                Action::Retire(key) => group.end(key, KillReason::Retired),
-                Action::Expire(key) => {
-                    let reason = match group.spec.invocation_limit() {
-                        Some(limit) => KillReason::Deadline(limit),
-                        // Its life was over: nobody is to blame.
-                        None => KillReason::Retired,
-                    };
-                    group.end(key, reason);
-                }
-                Action::Release(key) => {
-                    if let Some(member) = group.member(key) {
-                        member.phase = Phase::Draining;
-                        todo.releases.push((index, key, member.with.instance.clone()));
-                    }
-                }
-            }
-        }
-        todo
-    }
-
-    /// Gives an idle instance to whoever waits longest; comes back if that one has just gone.
-    fn hand_out(self: &Arc<Self>, group: &mut Group, index: usize, key: u64, now: Instant) -> Option<Lease> {
-        let waiter = group.waiting.pop_front()?;
-        let limit = group.spec.invocation_limit();
-        let member = group.member(key)?;
-        let warmth = match member.phase {
-            Phase::Idle { warmth, .. } => warmth,
-            Phase::Serving { .. } => Warmth::Running,
-            _ => return None,
-        };
-        member.phase = match (limit, member.phase) {
-            (Some(limit), _) => Phase::Busy { deadline: now + limit },
-            (None, Phase::Serving { active }) => Phase::Serving { active: active + 1 },
-            (None, _) => Phase::Serving { active: 1 },
-        };
-        if warmth != Warmth::Running {
-            // Its keeper sleeps until the idle timeout.
-            member.with.wake.notify_one();
-        }
-        let fresh = std::mem::take(&mut member.with.fresh);
-        let instance = member.with.instance.clone();
-        let waited = now.duration_since(waiter.since);
-        let start = if fresh {
-            let started = instance.started();
-            Start::Boot { shelf: started.shelf, took: started.took }
-        } else {
-            Start::Warm
-        };
-        let queue = if let Start::Boot { took, .. } = start { waited.saturating_sub(took) } else { waited };
-        let lease = Lease::new(self.clone(), index, key, instance, queue, start);
-        waiter.sender.send(Ok(lease)).err().and_then(Result::ok)
-    }
-
-    fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long a request of this function may wait.
     pub(crate) fn patience(&self, spec: &Spec) -> Duration {
-        spec.boot() + self.config.queue_wait
+        self.config.patience(spec)
     }
 
     pub(crate) fn settle(&self) -> Duration {
         self.config.settle
     }
+
+    fn hand_out_all(self: &Arc<Self>, decided: Vec<(usize, Decided<Crew, Queuer>)>) -> Vec<(usize, Todo)> {
+        decided.into_iter().map(|(index, decided)| (index, self.hand_out(index, decided))).collect()
+    }
+
+    /// Tells those who waited what they got.
+    fn hand_out(self: &Arc<Self>, index: usize, decided: Decided<Crew, Queuer>) -> Todo {
+        let mut todo = Todo { starts: decided.starts, ..Todo::default() };
+        todo.releases.extend(decided.releases.into_iter().map(|(key, crew)| (key, crew.instance)));
+        for (waiter, refusal) in decided.refusals {
+            // It may have given up this very moment.
+            drop(waiter.send(Err(refusal)));
+        }
+        for Grant { waiter, key, occupant: Crew { instance, .. }, waited, fresh } in decided.grants {
+            let (start, queue) = if fresh {
+                let started = instance.started();
+                (Start::Boot { shelf: started.shelf, took: started.took }, waited.saturating_sub(started.took))
+            } else {
+                (Start::Warm, waited)
+            };
+            let lease = Lease::new(self.clone(), index, key, instance, queue, start);
+            todo.returned.extend(waiter.send(Ok(lease)).err().and_then(Result::ok));
+        }
+        todo
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books<Crew, Queuer>> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl State {
-    /// The group of a function, made if it is new. The newest specification counts: an adopted instance brings a
-    /// poor one.
-    fn group(&mut self, spec: &Arc<Spec>, account: impl FnOnce() -> Arc<AtomicUsize>) -> usize {
-        if let Some(index) = self.by_name.get(&spec.name) {
-            let group = &mut self.groups[*index];
-            if !Arc::ptr_eq(&group.spec, spec) {
-                group.spec = spec.clone();
-            }
-            return *index;
+impl Crew {
+    fn of(instance: &Instance) -> Self {
+        Self { instance: instance.clone(), bell: Arc::default() }
+    }
+}
+
+impl Occupant for Crew {
+    fn news(&self) -> News {
+        let life = self.instance.peek();
+        News {
+            loaded: life.loaded,
+            ended: life.ended.as_ref().map(|ended| ended.request),
+            hung_up: life.hung_up,
+            dead: life.death.is_some(),
         }
-        self.groups.push(Group::new(spec.clone(), account()));
-        let index = self.groups.len() - 1;
-        self.by_name.insert(spec.name.clone(), index);
-        index
+    }
+
+    fn ask_freeze(&self) {
+        self.instance.ask_freeze();
+    }
+
+    fn wake(&self) {
+        self.bell.notify_one();
+    }
+
+    fn end(&self, reason: KillReason) {
+        match self.instance.spec().service() {
+            Some(service) => self.instance.stop(service.image.process.stop_signal, STOP_WITHIN, reason),
+            None => self.instance.kill(reason),
+        }
+    }
+}
+
+impl Waiter for Queuer {
+    fn is_gone(&self) -> bool {
+        self.is_closed()
     }
 }
 
@@ -499,23 +309,5 @@ fn label(member: &Member<Crew>) -> InstanceState {
         Phase::Busy { .. } | Phase::Serving { .. } | Phase::Finishing { .. } => InstanceState::Busy,
         Phase::Abandoned { .. } => InstanceState::Abandoned,
         Phase::Draining => InstanceState::Draining,
-    }
-}
-
-// Seen from the plan every limit is a number.
-fn limits_of(group: &Group, config: &PoolConfig, draining: bool) -> Limits {
-    let spec = &group.spec;
-    Limits {
-        concurrency: usize::try_from(spec.concurrency()).unwrap_or(1),
-        max_instances: group.max_instances(),
-        room: config.account_instances.saturating_sub(group.account.load(Ordering::Relaxed)),
-        start_after: group.start_after,
-        grace: config.grace,
-        idle_timeout: spec.idle_timeout(),
-        life: spec.life_limit(),
-        farewell: config.farewell,
-        freezes: spec.function().is_some(),
-        settle: config.settle,
-        draining,
     }
 }

@@ -1,16 +1,12 @@
 //! Looks after one instance, off the way of requests: takes in its ends and its death, freezes it, keeps its dates.
 
-use crate::desk::{Desk, Step};
+use crate::books::{Step, look_again};
+use crate::desk::Desk;
 use crate::pool::Inner;
 use dockless_node::{Instance, InstanceError, KillReason};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-
-/// How often an instance that is not frozen is looked at though nothing is told: a lease changes dates without waking
-/// the keeper, because most never matter.
-const AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts the keeper of a member.
 pub(crate) fn keep(pool: &Arc<Inner>, desk: &Arc<Desk>, index: usize, key: u64, instance: Instance) {
@@ -45,12 +41,7 @@ async fn run(pool: Arc<Inner>, desk: Arc<Desk>, index: usize, key: u64, instance
             }
             Step::Wait(due) => due,
         };
-        let soon = now + AT_LEAST_EVERY;
-        let until = match due {
-            Some(due) if instance.is_frozen() => due,
-            Some(due) => due.min(soon),
-            None => soon,
-        };
+        let until = look_again(due, instance.is_frozen(), now);
         tokio::select! {
             changed = life.changed() => if changed.is_err() { return },
             () = wake.notified() => {}

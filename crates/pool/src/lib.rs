@@ -9,6 +9,7 @@
 //! What to do is decided by a pure function ([`plan()`]) under one short lock for each deployment; doing it is the rest.
 
 mod body;
+pub mod books;
 mod boot;
 mod config;
 mod desk;

@@ -203,7 +203,7 @@ impl Inner {
         for _ in 0..todo.starts {
             tokio::spawn(boot(self.clone(), desk.clone(), index));
         }
-        for (index, key, instance) in todo.releases {
+        for (key, instance) in todo.releases {
             let (pool, desk) = (self.clone(), desk.clone());
             tokio::spawn(async move {
                 if let Err(error) = instance.release().await {
