@@ -4,10 +4,12 @@
 //! hands comes back as a [`Todo`]. Nothing here waits, looks at a clock or touches a socket: the desk does, and so can a
 //! simulator.
 
+mod account;
 mod group;
 mod occupant;
 mod todo;
 
+pub use account::Account;
 pub use group::Group;
 pub use occupant::{News, Occupant, Waiter};
 pub use todo::{Grant, Todo, Todos};
@@ -18,7 +20,7 @@ use dockless_model::{AccountId, Code, SourcePath};
 use dockless_node::{KillReason, Spec};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -76,7 +78,7 @@ impl<O: Occupant, W: Waiter> Books<O, W> {
     pub fn enqueue(
         &mut self,
         spec: &Arc<Spec>,
-        account: impl FnOnce() -> Arc<AtomicUsize>,
+        account: impl FnOnce() -> Arc<Account>,
         waiter: W,
         now: Instant,
     ) -> (usize, Result<(), Code>, Todo<O, W>) {
@@ -124,7 +126,7 @@ impl<O: Occupant, W: Waiter> Books<O, W> {
     pub fn adopted(
         &mut self,
         spec: &Arc<Spec>,
-        account: impl FnOnce() -> Arc<AtomicUsize>,
+        account: impl FnOnce() -> Arc<Account>,
         inheritance: Inheritance,
         now: Instant,
         occupant: impl FnOnce(u64) -> O,
@@ -226,6 +228,18 @@ impl<O: Occupant, W: Waiter> Books<O, W> {
         self.turn(index, now)
     }
 
+    /// An answer of a function is complete. Its instance is idle if its program has said so already, else as soon as it
+    /// does. That is looked up here, so that an `end` that comes at the same moment is seen by this or by the keeper.
+    pub fn finished(&mut self, index: usize, key: u64, serial: u64, deadline: Instant, now: Instant) -> Todo<O, W> {
+        let Some(member) = self.groups[index].member(key) else { return Todo::default() };
+        let phase = if member.with.news().has_ended(serial) {
+            Phase::Idle { since: now, warmth: Warmth::Running }
+        } else {
+            Phase::Finishing { serial, since: now, deadline }
+        };
+        self.become_(index, key, phase, now)
+    }
+
     /// A request to a service is over.
     pub fn leave(&mut self, index: usize, key: u64, now: Instant) -> Todo<O, W> {
         let Some(member) = self.groups[index].member(key) else { return Todo::default() };
@@ -286,6 +300,22 @@ impl<O: Occupant, W: Waiter> Books<O, W> {
         idle.min()
     }
 
+    /// Instances of this account that are on their way out.
+    #[must_use]
+    pub fn going(&self, account: &AccountId) -> usize {
+        let members = self.of_account(account).flat_map(|(_, group)| &group.fleet.members);
+        members.filter(|member| member.phase == Phase::Draining).count()
+    }
+
+    /// The functions of this account for which somebody waits: since when, and their index.
+    pub fn queues(&self, account: &AccountId) -> impl Iterator<Item = (Instant, usize)> {
+        self.of_account(account).filter_map(|(index, group)| Some((group.waiting.front()?.1, index)))
+    }
+
+    fn of_account(&self, account: &AccountId) -> impl Iterator<Item = (usize, &Group<O, W>)> {
+        self.groups.iter().enumerate().filter(move |(_, group)| group.spec.account == *account)
+    }
+
     /// Sends one instance away.
     pub fn evict(&mut self, index: usize, key: u64, now: Instant) -> Todo<O, W> {
         if let Some(member) = self.groups[index].member(key) {
@@ -323,7 +353,7 @@ impl<O: Occupant, W: Waiter> Books<O, W> {
     fn turn(&mut self, index: usize, now: Instant) -> Todo<O, W> {
         let mut todo = Todo::default();
         self.groups[index].forget_gone();
-        let limits = self.limits(index);
+        let limits = Limits { yields: self.groups[index].yields(&self.config, now), ..self.limits(index) };
         let group = &mut self.groups[index];
         let demand = Demand { waiting: group.waiting.len() };
         for action in plan::plan(demand, &group.fleet, &limits, now) {
@@ -353,7 +383,12 @@ impl<O: Occupant, W: Waiter> Books<O, W> {
                         member.with.wake();
                     }
                 }
-                Action::Retire(key) => group.end(key, KillReason::Retired),
+                Action::Retire(key) => {
+                    group.end(key, KillReason::Retired);
+                    if limits.yields > 0 {
+                        group.account.feed();
+                    }
+                }
                 Action::Expire(key) => {
                     let reason = match group.spec.invocation_limit() {
                         Some(limit) => KillReason::Deadline(limit),
@@ -370,12 +405,15 @@ impl<O: Occupant, W: Waiter> Books<O, W> {
                 }
             }
         }
+        let (limits, group) = (self.limits(index), &self.groups[index]);
+        todo.short = plan::short(Demand { waiting: group.waiting.len() }, &group.fleet, &limits, now);
+        group.note_hunger(todo.short);
         todo
     }
 
     /// The group of a function, made if it is new. The newest specification counts: an adopted instance brings a
     /// poor one.
-    fn group_of(&mut self, spec: &Arc<Spec>, account: impl FnOnce() -> Arc<AtomicUsize>) -> usize {
+    fn group_of(&mut self, spec: &Arc<Spec>, account: impl FnOnce() -> Arc<Account>) -> usize {
         if let Some(index) = self.by_name.get(&spec.name) {
             let group = &mut self.groups[*index];
             if !Arc::ptr_eq(&group.spec, spec) {

@@ -49,6 +49,7 @@ pub(crate) async fn boot(pool: Arc<Inner>, desk: Arc<Desk>, index: usize) {
     };
     let (retry, todo) = desk.failed(index, failure, &chain, now);
     pool.perform(&desk, index, todo);
+    pool.freed(&spec.account);
     if let Some(retry) = retry {
         if failure == Failure::Boot {
             let pause = retry.saturating_duration_since(now);

@@ -3,14 +3,14 @@
 //! Everything under the lock is short and waits for nothing. What takes time (starting, thawing, freezing, ending) is
 //! done by whoever called, after the lock.
 
-use crate::books::{Books, Failure, Grant, Inheritance, News, Occupant, Step, Todo as Decided, Waiter};
+use crate::books::{Account, Books, Failure, Grant, Inheritance, News, Occupant, Step, Todo as Decided, Waiter};
 use crate::lease::{Lease, Start};
 use crate::plan::{Member, Phase, Warmth};
 use crate::pool::Inner;
 use crate::{PoolConfig, Refusal};
 use dockless_model::{AccountId, Clock, DeploymentId, InstanceState, Timestamp};
 use dockless_node::{Instance, KillReason, Spec};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -46,6 +46,8 @@ type Queuer = oneshot::Sender<Result<Lease, Refusal>>;
 pub(crate) struct Todo {
     /// Starts of this group.
     pub(crate) starts: usize,
+    /// Starts for which its account has no room.
+    pub(crate) short: usize,
     /// To be let go for another server, by key.
     pub(crate) releases: Vec<(u64, Instance)>,
     /// Leases whose taker had gone: their drop takes the lock again.
@@ -94,7 +96,7 @@ impl Desk {
     pub(crate) fn enqueue(
         self: &Arc<Self>,
         spec: &Arc<Spec>,
-        account: impl FnOnce() -> Arc<AtomicUsize>,
+        account: impl FnOnce() -> Arc<Account>,
         now: Instant,
     ) -> Queued {
         let (sender, receiver) = oneshot::channel();
@@ -125,7 +127,7 @@ impl Desk {
         self: &Arc<Self>,
         instance: &Instance,
         busy: Option<u64>,
-        account: impl FnOnce() -> Arc<AtomicUsize>,
+        account: impl FnOnce() -> Arc<Account>,
         now: Instant,
     ) -> (usize, u64, Todo) {
         let age = self.clock.now().since(instance.started_at());
@@ -161,6 +163,19 @@ impl Desk {
     /// Changes what a leased instance does, and plans. An instance that is on its way out stays there.
     pub(crate) fn become_(self: &Arc<Self>, index: usize, key: u64, phase: Phase, now: Instant) -> Todo {
         let decided = self.books().become_(index, key, phase, now);
+        self.hand_out(index, decided)
+    }
+
+    /// A function's answer is complete.
+    pub(crate) fn finished(
+        self: &Arc<Self>,
+        index: usize,
+        key: u64,
+        serial: u64,
+        deadline: Instant,
+        now: Instant,
+    ) -> Todo {
+        let decided = self.books().finished(index, key, serial, deadline, now);
         self.hand_out(index, decided)
     }
 
@@ -206,6 +221,16 @@ impl Desk {
         self.books().stalest(account)
     }
 
+    /// Instances of this account that are on their way out.
+    pub(crate) fn going(&self, account: &AccountId) -> usize {
+        self.books().going(account)
+    }
+
+    /// The functions of this account for which somebody waits: since when, and their index.
+    pub(crate) fn queues(&self, account: &AccountId) -> Vec<(Instant, usize)> {
+        self.books().queues(account).collect()
+    }
+
     /// Sends one instance away.
     pub(crate) fn evict(self: &Arc<Self>, index: usize, key: u64, now: Instant) -> Todo {
         let decided = self.books().evict(index, key, now);
@@ -239,7 +264,7 @@ impl Desk {
 
     /// Tells those who waited what they got.
     fn hand_out(self: &Arc<Self>, index: usize, decided: Decided<Crew, Queuer>) -> Todo {
-        let mut todo = Todo { starts: decided.starts, ..Todo::default() };
+        let mut todo = Todo { starts: decided.starts, short: decided.short, ..Todo::default() };
         todo.releases.extend(decided.releases.into_iter().map(|(key, crew)| (key, crew.instance)));
         for (waiter, refusal) in decided.refusals {
             // It may have given up this very moment.

@@ -25,7 +25,7 @@ async fn run(pool: Arc<Inner>, desk: Arc<Desk>, index: usize, key: u64, instance
         pool.perform(&desk, index, todo);
         let due = match step {
             Step::Over => {
-                pool.freed(&instance);
+                pool.freed(&instance.spec().account);
                 return;
             }
             Step::Freeze => {

@@ -239,6 +239,12 @@ impl Seat {
         self.desk.perform(self.index, todo);
     }
 
+    /// The answer of a function is complete.
+    pub(crate) fn finished(&self, serial: u64, deadline: Instant) {
+        let todo = self.desk.finished(self.index, self.key, serial, deadline, Instant::now());
+        self.desk.perform(self.index, todo);
+    }
+
     pub(crate) fn wake(&self) {
         self.desk.wake(self.index, self.key);
     }

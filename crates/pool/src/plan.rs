@@ -113,6 +113,8 @@ pub struct Limits {
     pub max_instances: usize,
     /// Instances that its account may still start.
     pub room: usize,
+    /// Idle instances to give up, for others of the account who have waited for longer.
+    pub yields: usize,
     /// Nothing is started before.
     pub start_after: Option<Instant>,
     /// How long an idle instance runs on before it is frozen.
@@ -155,11 +157,12 @@ pub enum Action {
 /// Decides. Doing all of it makes the next plan at the same time empty, but for demand that nothing can be done about.
 #[must_use]
 pub fn plan<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) -> Vec<Action> {
-    let mut actions = Vec::new();
+    let given_up = given_up(fleet, limits);
+    let mut actions: Vec<_> = given_up.iter().copied().map(Action::Retire).collect();
     let mut waiting = demand.waiting;
     while waiting > 0 {
         let given = |key| actions.iter().filter(|action| **action == Action::Lease(key)).count();
-        let usable = fleet.members.iter().filter(|member| member.leaving.is_none());
+        let usable = fleet.members.iter().filter(|member| member.leaving.is_none() && !given_up.contains(&member.key));
         // The fewest requests first; of idle ones the most recently used, so that what is idle for long can be frozen and
         // retired.
         let candidates = usable.filter_map(|member| {
@@ -181,22 +184,20 @@ pub fn plan<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) 
     let may_start = limits.start_after.is_none_or(|after| now >= after);
     for member in &fleet.members {
         let key = member.key;
-        if actions.contains(&Action::Lease(key)) {
-            continue;
-        }
+        let is_leased = actions.contains(&Action::Lease(key));
         let is_over = limits.life.is_some_and(|life| now >= member.born + life);
-        if matches!(member.phase, Phase::Serving { .. })
-            && is_over
-            && !member.replaced
-            && member.leaving.is_none()
-            && !limits.draining
-        {
-            if free == 0 {
+        let serves = is_leased || matches!(member.phase, Phase::Serving { .. });
+        if serves && is_over && !member.replaced && member.leaving.is_none() {
+            // A server that hands over has its successor start what is needed.
+            if free == 0 || limits.draining {
                 actions.push(Action::Leave(key));
             } else if may_start {
                 free -= 1;
                 actions.extend([Action::Replace(key), Action::Start]);
             }
+            continue;
+        }
+        if is_leased || given_up.contains(&key) {
             continue;
         }
         actions.extend(match member.phase {
@@ -222,18 +223,38 @@ pub fn plan<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) 
     actions
 }
 
+/// Idle instances that go though they could be used: those that were not used for longest.
+fn given_up<T>(fleet: &Fleet<T>, limits: &Limits) -> Vec<u64> {
+    if limits.yields == 0 {
+        return Vec::new();
+    }
+    let idle = fleet.members.iter().filter_map(|member| match member.phase {
+        Phase::Idle { since, .. } if member.leaving.is_none() && !limits.draining => Some((since, member.key)),
+        _ => None,
+    });
+    let mut idle: Vec<_> = idle.collect();
+    idle.sort_unstable();
+    idle.into_iter().take(limits.yields).map(|(_, key)| key).collect()
+}
+
 /// How many to start for the requests that got no idle instance.
 fn starts<T>(waiting: usize, fleet: &Fleet<T>, limits: &Limits, now: Instant) -> usize {
     if limits.start_after.is_some_and(|after| now < after) {
         return 0;
     }
     let settling = |member: &&Member<T>| {
-        matches!(member.phase, Phase::Finishing { since, .. } if now < since + limits.settle)
+        matches!(member.phase, Phase::Finishing { since, deadline, .. } if now < deadline.min(since + limits.settle))
             && member.leaving.is_none()
     };
     let coming = fleet.booting + fleet.members.iter().filter(settling).count();
     let wanted = waiting.div_ceil(limits.concurrency.max(1)).saturating_sub(coming);
     wanted.min(room(fleet, limits))
+}
+
+/// How many more would be started if the account had room for them.
+#[must_use]
+pub fn short<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) -> usize {
+    if limits.room > 0 { 0 } else { starts(demand.waiting, fleet, &Limits { room: usize::MAX, ..*limits }, now) }
 }
 
 /// Instances that may still be started.
@@ -255,7 +276,8 @@ pub fn due<T>(member: &Member<T>, limits: &Limits) -> Option<Instant> {
         Phase::Serving { .. } => match member.leaving {
             Some(since) => Some(since + limits.farewell),
             None if member.replaced => None,
-            None => limits.life.map(|life| member.born + life),
+            // No replacement is started before, so that there is nothing to look at either.
+            None => limits.life.map(|life| (member.born + life).max(limits.start_after.unwrap_or(member.born))),
         },
         Phase::Busy { deadline } => Some(deadline + SLACK),
         Phase::Finishing { deadline, .. } | Phase::Abandoned { deadline, .. } => Some(deadline),

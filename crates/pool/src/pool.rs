@@ -1,12 +1,13 @@
 //! The pool itself.
 
+use crate::books::Account;
 use crate::boot::{Driven, boot};
 use crate::desk::{Desk, Queued, Todo};
 use crate::{InstanceInfo, Lease, PoolConfig, Refusal, keeper};
 use dockless_model::{AccountId, Code, DeploymentId, InstanceState};
 use dockless_node::{Instance, Node, Spec};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -32,7 +33,7 @@ pub(crate) struct Inner {
     pub(crate) node: Node,
     config: PoolConfig,
     desks: RwLock<HashMap<DeploymentId, Arc<Desk>>>,
-    accounts: Mutex<HashMap<AccountId, Arc<AtomicUsize>>>,
+    accounts: Mutex<HashMap<AccountId, Arc<Account>>>,
     draining: Arc<AtomicBool>,
 }
 
@@ -215,6 +216,9 @@ impl Inner {
         }
         // Each goes back to its desk by being dropped.
         drop(todo.returned);
+        if todo.short > 0 {
+            self.make_room(&desk.spec(index).account, todo.short);
+        }
     }
 
     pub(crate) fn perform_all(self: &Arc<Self>, desk: &Arc<Desk>, todos: Vec<(usize, Todo)>) {
@@ -223,15 +227,30 @@ impl Inner {
         }
     }
 
-    /// An instance is gone: functions of the same account that are at its cap may start one.
-    pub(crate) fn freed(self: &Arc<Self>, instance: &Instance) {
-        let account = self.account(&instance.spec().account);
-        if account.load(Ordering::Relaxed) + 1 < self.config.account_instances {
+    /// An instance or a start is gone: functions of the same account that have no room may start one, whoever waits
+    /// longest first.
+    pub(crate) fn freed(self: &Arc<Self>, id: &AccountId) {
+        if !self.account(id).gone() {
             return;
         }
-        for desk in self.all() {
-            let todos = desk.look_all(Instant::now());
-            self.perform_all(&desk, todos);
+        let desks = self.all();
+        let queues =
+            desks.iter().flat_map(|desk| desk.queues(id).into_iter().map(move |(since, index)| (since, index, desk)));
+        let mut queues: Vec<_> = queues.collect();
+        queues.sort_by_key(|(since, ..)| *since);
+        for (_, index, desk) in queues {
+            let todo = desk.look(index, Instant::now());
+            self.perform(desk, index, todo);
+        }
+    }
+
+    /// Idle instances of an account make room for as many starts, those on their way out counted.
+    fn make_room(self: &Arc<Self>, account: &AccountId, starts: usize) {
+        let going: usize = self.all().iter().map(|desk| desk.going(account)).sum();
+        for _ in going..starts {
+            if !self.evict(Some(account)) {
+                return;
+            }
         }
     }
 
@@ -289,7 +308,7 @@ impl Inner {
         self.desks.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    fn account(&self, account: &AccountId) -> Arc<AtomicUsize> {
+    fn account(&self, account: &AccountId) -> Arc<Account> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.entry(account.clone()).or_default().clone()
     }

@@ -1,7 +1,7 @@
 //! A request on its way through an instance: the part of a lease that outlives its sending.
 
 use crate::lease::Seat;
-use crate::plan::{Phase, Warmth};
+use crate::plan::Phase;
 use dockless_node::{Instance, KillReason};
 use std::future::Future;
 use std::pin::Pin;
@@ -47,13 +47,9 @@ impl Running {
 
     /// The answer is complete. The instance is idle if its program has said so already, else as soon as it does.
     pub(crate) fn finish(&mut self) {
-        let Some(seat) = self.seat.take() else { return };
-        let now = Instant::now();
-        seat.become_(if self.instance.peek().has_ended(self.serial) {
-            Phase::Idle { since: now, warmth: Warmth::Running }
-        } else {
-            Phase::Finishing { serial: self.serial, since: now, deadline: self.deadline }
-        });
+        if let Some(seat) = self.seat.take() {
+            seat.finished(self.serial, self.deadline);
+        }
     }
 
     /// It took too long: the instance is ended.

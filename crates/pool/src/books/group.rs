@@ -1,17 +1,19 @@
 //! One function in the books.
 
-use super::{Grant, Occupant, Waiter};
+use super::{Account, Grant, Occupant, Waiter};
 use crate::PoolConfig;
 use crate::plan::{Fleet, Limits, Member, Phase, Warmth};
 use dockless_node::{KillReason, Spec};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Pauses between starts of a service that does not start: the first and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+/// This part of what a request waits at most on top of a boot, others of the account who came later keep their instances.
+const HUNGER: u32 = 10;
 
 /// Instances of one function and the requests that wait for them.
 #[derive(Debug)]
@@ -20,8 +22,8 @@ pub struct Group<O, W> {
     pub(super) fleet: Fleet<O>,
     /// With the time since when they wait.
     pub(super) waiting: VecDeque<(W, Instant)>,
-    /// Instances of the whole account.
-    pub(super) account: Arc<AtomicUsize>,
+    /// Whose it is, with its number there.
+    pub(super) account: Arc<Account>,
     pub(super) start_after: Option<Instant>,
     /// The last start was refused for a cap.
     pub(super) capped: bool,
@@ -29,6 +31,7 @@ pub struct Group<O, W> {
     pub(super) failures: u32,
     /// The member that was just started: whoever takes it now waited for that.
     pub(super) fresh: Option<u64>,
+    number: usize,
     next_key: u64,
 }
 
@@ -71,7 +74,8 @@ impl<O, W> Group<O, W> {
         Limits {
             concurrency: usize::try_from(spec.concurrency()).unwrap_or(1),
             max_instances: self.max_instances(),
-            room: config.account_instances.saturating_sub(self.account.load(Ordering::Relaxed)),
+            room: config.account_instances.saturating_sub(self.account.instances()),
+            yields: 0,
             start_after: self.start_after,
             grace: config.grace,
             idle_timeout: spec.idle_timeout(),
@@ -85,8 +89,9 @@ impl<O, W> Group<O, W> {
 }
 
 impl<O: Occupant, W: Waiter> Group<O, W> {
-    pub(super) fn new(spec: Arc<Spec>, account: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(spec: Arc<Spec>, account: Arc<Account>) -> Self {
         Self {
+            number: account.enrol(),
             spec,
             fleet: Fleet { booting: 0, members: Vec::new() },
             waiting: VecDeque::new(),
@@ -172,10 +177,19 @@ impl<O: Occupant, W: Waiter> Group<O, W> {
 
     /// Counts instances of the account, those on their way in included.
     pub(super) fn count(&self, change: isize) {
-        match usize::try_from(change) {
-            Ok(more) => self.account.fetch_add(more, Ordering::Relaxed),
-            Err(_) => self.account.fetch_sub(change.unsigned_abs(), Ordering::Relaxed),
-        };
+        self.account.count(change);
+    }
+
+    /// Instances that it is to give up for others of its account.
+    pub(super) fn yields(&self, config: &PoolConfig, now: Instant) -> usize {
+        let here = self.waiting.front().map(|(_, since)| *since);
+        usize::from(self.account.asks(self.number, here, config.queue_wait / HUNGER, now))
+    }
+
+    /// After a plan: whether somebody waits in vain for room in the account.
+    pub(super) fn note_hunger(&self, short: usize) {
+        let since = self.waiting.front().map(|(_, since)| *since).filter(|_| short > 0);
+        self.account.note(self.number, since);
     }
 
     /// Requests whose client has gone do not wait any more.

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Todo<O, W> {
     /// Starts.
     pub starts: usize,
+    /// Starts that would be made if the account had room for them: something idle of it is to go.
+    pub short: usize,
     /// Instances that somebody got.
     pub grants: Vec<Grant<O, W>>,
     /// Requests that get none.
@@ -37,6 +39,6 @@ pub struct Grant<O, W> {
 
 impl<O, W> Default for Todo<O, W> {
     fn default() -> Self {
-        Self { starts: 0, grants: Vec::new(), refusals: Vec::new(), releases: Vec::new() }
+        Self { starts: 0, short: 0, grants: Vec::new(), refusals: Vec::new(), releases: Vec::new() }
     }
 }

@@ -8,6 +8,7 @@ fn limits() -> Limits {
         concurrency: 1,
         max_instances: 4,
         room: 100,
+        yields: 0,
         start_after: None,
         grace: 50 * MS,
         idle_timeout: 1000 * MS,
@@ -38,6 +39,7 @@ fn each_situation_has_its_answer() {
     let busy = Phase::Busy { deadline: now + 10 * MS };
     let finishing = |ms| Phase::Finishing { serial: 1, since: ago(ms), deadline: now + 10 * MS };
     let gone = Phase::Abandoned { serial: 1, deadline: now + MS };
+    let ended_late = Phase::Finishing { serial: 1, since: now, deadline: now };
     let late = Phase::Abandoned { serial: 1, deadline: now };
     use Action::{Expire, Freeze, Lease, Release, Retire, Start};
     type Row<'a> = (&'a str, usize, Fleet<()>, Limits, &'a [Action]);
@@ -58,6 +60,7 @@ fn each_situation_has_its_answer() {
         ("busy ones are not shared", 1, fleet(0, &[busy]), limits(), &[Start]),
         ("abandoned ones neither", 1, fleet(0, &[gone]), limits(), &[Start]),
         ("an end is about to come", 1, fleet(0, &[finishing(9)]), limits(), &[]),
+        ("an end is too late", 1, fleet(0, &[ended_late]), limits(), &[Start, Expire(0)]),
         ("an end does not come", 1, fleet(0, &[finishing(10)]), limits(), &[Start]),
         ("within grace", 0, fleet(0, &[idle(49)]), limits(), &[]),
         ("after grace", 0, fleet(0, &[idle(50), frozen(50), freezing(50)]), limits(), &[Freeze(0)]),
@@ -72,6 +75,14 @@ fn each_situation_has_its_answer() {
             Limits { draining: true, ..limits() },
             &[Release(0), Release(1)],
         ),
+        (
+            "given up for others",
+            1,
+            fleet(0, &[idle(3), frozen(9), busy]),
+            Limits { yields: 1, ..limits() },
+            &[Retire(1), Lease(0)],
+        ),
+        ("nothing idle to give up", 1, fleet(0, &[busy]), Limits { yields: 1, room: 0, ..limits() }, &[]),
         ("handing over, still asked", 1, fleet(0, &[idle(1)]), Limits { draining: true, ..limits() }, &[Lease(0)]),
     ];
     for (name, waiting, fleet, limits, expected) in rows {
@@ -113,13 +124,24 @@ fn services_share_instances_and_replace_them() {
         ("idle ones run on", 0, with(0, &[(idle, young)]), &[]),
         ("its life is over, idle", 0, with(0, &[(idle, old)]), &[Retire(0)]),
         ("its life is over, in use", 0, with(0, &[(serving(1), old)]), &[Replace(0), Start]),
-        ("it serves until then", 1, with(0, &[(serving(1), old)]), &[Lease(0)]),
+        ("it serves until then", 1, with(0, &[(serving(1), old)]), &[Lease(0), Replace(0), Start]),
+        ("idle, it serves until then", 1, with(0, &[(idle, old)]), &[Lease(0), Replace(0), Start]),
     ];
     for (name, waiting, fleet, expected) in rows {
         assert_eq!(plan(Demand { waiting: *waiting }, fleet, &rules, now), *expected, "{name}");
     }
     let mut fleet = with(0, &[(serving(1), old)]);
     assert_eq!(plan(Demand { waiting: 0 }, &fleet, &Limits { max_instances: 1, ..rules }, now), [Leave(0)]);
+    // Found by the simulator: its keeper would have looked without end, for as long as the stream stayed open.
+    let handing_over = Limits { draining: true, ..rules };
+    assert_eq!(
+        plan(Demand { waiting: 0 }, &fleet, &handing_over, now),
+        [Leave(0)],
+        "handing over, it ends all the same"
+    );
+    let held_back = Limits { start_after: Some(now + 7 * MS), ..rules };
+    assert_eq!(plan(Demand { waiting: 0 }, &fleet, &held_back, now), [], "no replacement may be started yet");
+    assert_eq!(due(&fleet.members[0], &held_back), Some(now + 7 * MS));
     fleet.members[0].replaced = true;
     assert_eq!(plan(Demand { waiting: 0 }, &fleet, &rules, now), [], "its replacement boots");
     fleet.members[0].leaving = Some(now - 299 * MS);
