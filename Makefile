@@ -1,6 +1,6 @@
 # Each target is one line that could be typed; CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-slow test-v2 bench generate
+.PHONY: help run check test test-slow test-v2 bench simulate generate
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test-v2: ## The suites and the systemd unit in an emulated Debian 12 with pure c
 
 bench: ## Measure the promises of SPECIFICATION.md against Docker and bare Node (needs root)
 	@bench/run
+
+simulate: ## Run the pool's decisions in virtual time, with faults: STEPS=100000000 SEED=1
+	@cargo run --quiet --release --package dockless-simulate -- --steps $(or $(STEPS),100000000) --seed $(or $(SEED),1)
 
 generate: ## Write the command-line reference from the program itself
 	@scripts/generate

@@ -5,13 +5,16 @@ use std::collections::HashMap;
 
 /// How many sandboxes each group has.
 #[derive(Debug, Default)]
-pub(crate) struct Groups {
+pub struct Groups {
     counts: HashMap<String, u32>,
 }
 
 impl Groups {
-    /// Joins all groups or none; on refusal names the first full one.
-    pub(crate) fn join(&mut self, caps: &[GroupCap]) -> Result<(), String> {
+    /// Joins all groups or none.
+    ///
+    /// # Errors
+    /// The name of the first full one.
+    pub fn join(&mut self, caps: &[GroupCap]) -> Result<(), String> {
         for (index, cap) in caps.iter().enumerate() {
             let twice = caps[..index].iter().any(|earlier| earlier.name == cap.name);
             if twice || self.counts.get(&cap.name).copied().unwrap_or(0) >= cap.max {
@@ -25,7 +28,7 @@ impl Groups {
     }
 
     /// Leaves groups that were joined.
-    pub(crate) fn leave(&mut self, caps: &[GroupCap]) {
+    pub fn leave(&mut self, caps: &[GroupCap]) {
         for cap in caps {
             if let Some(count) = self.counts.get_mut(&cap.name) {
                 *count -= 1;
