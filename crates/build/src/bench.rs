@@ -73,7 +73,7 @@ impl Bench {
             lines.line(level, text);
         });
         let egress = builder.settings().egress.clone();
-        let spec = SandboxSpec { profile: Profile::Packages, runtime: runtime.clone(), tools, egress };
+        let spec = SandboxSpec { profile: Profile::Packages, runtime: runtime.clone(), tools, store: None, egress };
         let sandbox = builder.node().build_sandbox(spec, tell).await?;
         Ok(Self { sandbox, env: environment(builder), log, tail })
     }

@@ -55,6 +55,29 @@ pub struct Variables {
     pub of: String,
 }
 
+/// What is built, for whom.
+#[derive(Clone)]
+pub struct BuildRequest {
+    /// Of which account: nothing kept is shared between two.
+    pub account: AccountId,
+    /// Of which project: layers of images are kept for each.
+    pub project: String,
+    /// The source.
+    pub source: Arc<Source>,
+    /// Variables of the build.
+    pub variables: Variables,
+    /// Where the build's words go.
+    pub log: Arc<dyn BuildLog>,
+    /// Is told of each layer's tree before it is made.
+    pub placed: Arc<dyn Fn(Digest) + Send + Sync>,
+}
+
+impl std::fmt::Debug for BuildRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BuildRequest").field("project", &self.project).finish_non_exhaustive()
+    }
+}
+
 /// One build that needs a sandbox.
 pub(crate) struct Job {
     pub(crate) account: AccountId,
@@ -107,15 +130,10 @@ impl Builder {
     ///
     /// # Errors
     /// See [`BuildError`].
-    pub async fn build(
-        &self,
-        account: &AccountId,
-        source: Source,
-        variables: Variables,
-        log: Arc<dyn BuildLog>,
-    ) -> Result<Output, BuildError> {
+    pub async fn build(&self, request: BuildRequest) -> Result<Output, BuildError> {
         let begin = Instant::now();
-        let mut plan = detect(&source)?;
+        let BuildRequest { account, source, log, .. } = &request;
+        let mut plan = detect(source)?;
         for warning in &plan.warnings {
             log.line(Level::Warn, warning);
         }
@@ -123,31 +141,30 @@ impl Builder {
             None => plan.steps.iter().map(|step| plan.bundle(step, &source.files)).collect(),
             Some(project) => {
                 let runtime = self.node().current_runtime("node").ok_or(BuildError::NoRuntime { language: "node" })?;
-                check_engines(&project, &runtime, &*log)?;
+                check_engines(&project, &runtime, &**log)?;
                 let npm = self.node().npm().ok_or(BuildError::NoNpm)?.clone();
-                let (account, source) = (account.clone(), Arc::new(source));
+                let (account, source, variables) = (account.clone(), source.clone(), request.variables.clone());
                 let job = Job { account, source, runtime, npm, variables, log: log.clone() };
                 self.project(&job, &mut plan, &project).await?
             }
         };
         let made = plan.steps.iter().zip(bundles).map(|(step, files)| Made { step, files }).collect();
-        let functions = run::import_all(made, self.node(), &*log).await?;
+        let functions = run::import_all(made, self.node(), &**log).await?;
+        let mut services = BTreeMap::new();
+        if let Some(container) = &plan.container {
+            services.insert(crate::image::root(), self.container(&request, container).await?);
+        }
         log.line(
             Level::Info,
             &format!(
-                "built {} and {} in {} ms",
+                "built {}{} and {} in {} ms",
+                if services.is_empty() { "" } else { "1 service, " },
                 run::count(functions.len(), "function"),
                 run::count(plan.files.len(), "file"),
                 begin.elapsed().as_millis()
             ),
         );
-        Ok(Output {
-            version: Output::VERSION,
-            routes: plan.routes,
-            files: plan.files,
-            functions,
-            services: BTreeMap::new(),
-        })
+        Ok(Output { version: Output::VERSION, routes: plan.routes, files: plan.files, functions, services })
     }
 
     /// Files of each step's bundle, in their order; replaces the files to serve by those that a script made.

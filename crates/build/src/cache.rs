@@ -4,7 +4,9 @@
 //! cache/
 //! ├── packages/KEY    a pack of installed packages
 //! ├── bundles/KEY     JSON: which files a function needs
-//! └── tools/KEY       JSON: the tree of an installed tool
+//! ├── tools/KEY       JSON: the tree of an installed tool
+//! ├── images/KEY      JSON: the image that a Dockerfile made
+//! └── stores/KEY      JSON: how large a project's store of layers is
 //! ```
 //! A result appears by rename, so it is whole or absent. Keys are SHA-256 of everything that decides about a result, the
 //! account included: nobody is served what somebody else's build made. Blocking.
@@ -24,16 +26,22 @@ pub(crate) enum Shelf {
     Packages,
     Bundles,
     Tools,
+    /// Images that were built.
+    Images,
+    /// Sizes of the stores of image builds, which lie elsewhere.
+    Stores,
 }
 
 impl Shelf {
-    const ALL: [Self; 3] = [Self::Packages, Self::Bundles, Self::Tools];
+    const ALL: [Self; 5] = [Self::Packages, Self::Bundles, Self::Tools, Self::Images, Self::Stores];
 
     const fn folder(self) -> &'static str {
         match self {
             Self::Packages => "packages",
             Self::Bundles => "bundles",
             Self::Tools => "tools",
+            Self::Images => "images",
+            Self::Stores => "stores",
         }
     }
 }
@@ -87,6 +95,29 @@ impl Cache {
         let mut text = Vec::new();
         self.find(shelf, key, None)?.take(64 << 20).read_to_end(&mut text).ok()?;
         serde_json::from_slice(&text).ok()
+    }
+
+    /// All small results of one kind, those used last first.
+    pub(crate) fn list<T: DeserializeOwned>(&self, shelf: Shelf) -> io::Result<Vec<(Digest, SystemTime, T)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.root.join(shelf.folder()))? {
+            let entry = entry?;
+            let Some(key) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            // One that goes meanwhile is none.
+            let Ok(used) = entry.metadata().and_then(|meta| meta.modified()) else { continue };
+            let text = fs::read(entry.path()).ok();
+            if let Some(value) = text.and_then(|text| serde_json::from_slice(&text).ok()) {
+                found.push((key, used, value));
+            }
+        }
+        found.sort_unstable_by_key(|(_, used, _)| std::cmp::Reverse(*used));
+        Ok(found)
+    }
+
+    /// Takes a result away.
+    pub(crate) fn remove(&self, shelf: Shelf, key: &Digest) {
+        // One that stays is taken for what it says, once more.
+        let _ = fs::remove_file(self.path(shelf, key));
     }
 
     /// Keeps what `write` writes.

@@ -1,8 +1,8 @@
 //! Files between the blob store and a build sandbox.
 
 use dockless_blob::BlobStore;
-use dockless_model::SourcePath;
 use dockless_model::output::BundleFile;
+use dockless_model::{Digest, SourcePath};
 use dockless_sandbox::pack::{self, Head, Kind};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -46,6 +46,19 @@ pub(crate) fn write_files<'a>(
         pack::copy_content(&mut content, &mut sink, file.size)?;
     }
     Ok(())
+}
+
+/// Writes one stored content into a pack.
+pub(crate) fn write_blob(
+    mut sink: &mut dyn Write,
+    blobs: &BlobStore,
+    path: &str,
+    (blob, size): (Digest, u64),
+) -> io::Result<()> {
+    let mut content = blobs.open_file(&blob).map_err(io::Error::other)?;
+    let path = path.parse().map_err(io::Error::other)?;
+    pack::write_head(&mut sink, &Head { path, kind: Kind::File { executable: false }, size })?;
+    pack::copy_content(&mut content, &mut sink, size)
 }
 
 /// Writes one file from memory into a pack.

@@ -1,7 +1,7 @@
 //! From names of files to a plan.
 
 use crate::{
-    BuildError, MAX_BUNDLE_BYTES, Plan, Project, Source, SourceFile, Step, documents,
+    BuildError, Container, MAX_BUNDLE_BYTES, Plan, Project, Source, SourceFile, Step, documents,
     functions::Functions,
     statics::{content_type, output_path},
 };
@@ -19,12 +19,17 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
     let has_functions = !functions.outputs.is_empty();
     let settings = documents::check(source)?;
     let entrypoints: Vec<SourcePath> = functions.outputs.keys().cloned().collect();
-    let project = Project::of(source, &settings, &entrypoints)?;
+    let container = container(source, &settings)?;
+    // Beside a Dockerfile packages matter to functions alone.
+    let plain = container.is_some() && !has_functions;
+    let project = if plain { None } else { Project::of(source, &settings, &entrypoints)? };
 
     let has_public = source.files.keys().any(|path| path.as_str().starts_with("public/"));
     let files: BTreeMap<SourcePath, StaticFile> = source
         .files
         .iter()
+        // Of a server's source nothing is served but by the server.
+        .filter(|_| container.is_none())
         .filter_map(|(path, file)| {
             let output = output_path(path, has_public, has_functions)?;
             let content_type = content_type(&output);
@@ -32,7 +37,7 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
         })
         .collect();
     let has_script = project.as_ref().is_some_and(|project| project.script.is_some());
-    if files.is_empty() && !has_functions && !has_script {
+    if files.is_empty() && !has_functions && !has_script && container.is_none() {
         return Err(BuildError::Empty);
     }
 
@@ -47,7 +52,11 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
             Some(Step { entrypoint, file, output, language: "node", limits, include, exclude })
         })
         .collect::<Vec<_>>();
-    let plan = Plan { files, steps, shared: Arc::new(shared), routes: functions.routes, project, warnings: Vec::new() };
+    let mut routes = functions.routes;
+    routes.extend(container.is_some().then(crate::image::everything));
+    let has_container = container.is_some();
+    let shared = Arc::new(shared);
+    let plan = Plan { files, steps, shared, routes, container, project, warnings: Vec::new() };
     // What is traced is checked when it is known.
     if plan.project.is_none() {
         for step in &plan.steps {
@@ -55,10 +64,20 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
         }
     }
     let mut warnings = Vec::new();
-    if has_public && source.files.keys().any(|path| path.as_str() == "index.html") {
+    if has_public && !has_container && source.files.keys().any(|path| path.as_str() == "index.html") {
         warnings.push("index.html is not served: public/ is the web root".to_owned());
     }
     Ok(Plan { warnings, ..plan })
+}
+
+/// The server that the source is, if it has a Dockerfile.
+fn container(source: &Source, settings: &documents::Settings) -> Result<Option<Container>, BuildError> {
+    let mut known = Source::DOCKERFILES.iter().filter_map(|name| name.parse::<SourcePath>().ok());
+    match (known.find(|path| source.files.contains_key(path)), &settings.wants_dockerfile) {
+        (Some(file), _) => Ok(Some(Container { file, settings: settings.service.clone() })),
+        (None, Some(path)) => Err(BuildError::NoDockerfile { path: path.clone() }),
+        (None, None) => Ok(None),
+    }
 }
 
 /// What every function may read beside its own file. Tracing which of it each one needs comes with dependencies.

@@ -1,6 +1,10 @@
 //! What package.json, now.json and vercel.json ask for. What this version does not do is refused by name instead of being
 //! overlooked.
 
+mod service;
+
+pub(crate) use service::ServiceSettings;
+
 use crate::{BuildError, Source};
 use dockless_model::{FunctionLimits, MemoryMib, SourcePath};
 use globset::{GlobBuilder, GlobMatcher};
@@ -10,12 +14,11 @@ use std::fmt;
 
 /// Keys of now.json and vercel.json that change what is built or served and are not read by this version. Others name,
 /// describe or belong to clients.
-const MEANINGFUL: [&str; 17] = [
+const MEANINGFUL: [&str; 14] = [
     "builds",
     "cleanUrls",
     "crons",
     "devCommand",
-    "features",
     "framework",
     "headers",
     "ignoreCommand",
@@ -26,8 +29,6 @@ const MEANINGFUL: [&str; 17] = [
     "services",
     "static",
     "trailingSlash",
-    "type",
-    "limits",
 ];
 /// Longest time that a function may ask for, in seconds.
 const MAX_DURATION: u64 = 900;
@@ -41,6 +42,10 @@ pub(crate) struct Settings {
     pub(crate) install_command: Option<String>,
     /// `outputDirectory`; empty for none.
     pub(crate) output_directory: Option<String>,
+    /// What concerns a server built from a Dockerfile.
+    pub(crate) service: ServiceSettings,
+    /// The configuration that wants such a server.
+    pub(crate) wants_dockerfile: Option<SourcePath>,
     /// `functions`, in their order.
     functions: Vec<Options>,
 }
@@ -84,6 +89,9 @@ impl Settings {
 pub(crate) fn check(source: &Source) -> Result<Settings, BuildError> {
     let mut settings = Settings::default();
     for (path, bytes) in &source.documents {
+        if Source::DOCKERFILES.contains(&path.as_str()) {
+            continue;
+        }
         let document = parse(bytes).map_err(|error| BuildError::Malformed { path: path.clone(), source: error })?;
         if matches!(path.as_str(), "now.json" | "vercel.json") {
             configuration(path, bytes, &document, &mut settings)?;
@@ -140,7 +148,9 @@ fn configuration(
     settings: &mut Settings,
 ) -> Result<(), BuildError> {
     let sets = |key: &str| document.get(key).is_some_and(is_set);
+    service::read(path, document, settings)?;
     let old = document.get("version").is_some_and(|version| version.as_u64() != Some(2));
+    let old = old && !service::is_docker(document);
     let key = MEANINGFUL.into_iter().find(|key| sets(key)).or_else(|| old.then_some("version"));
     if let Some(key) = key {
         return Err(BuildError::Configuration { path: path.clone(), key: key.to_owned() });

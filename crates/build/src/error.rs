@@ -1,5 +1,6 @@
 //! Why a build failed, in words for the owner of the source.
 
+use crate::DockerfileError;
 use dockless_blob::BlobError;
 use dockless_image::PullError;
 use dockless_model::{Digest, SourcePath};
@@ -77,6 +78,23 @@ pub enum BuildError {
         /// What would be right.
         expected: &'static str,
     },
+    /// A Dockerfile that cannot be used.
+    #[error("{path}, {source}")]
+    Dockerfile {
+        /// The file.
+        path: SourcePath,
+        /// Where and why; printed with it.
+        source: DockerfileError,
+    },
+    /// Configuration asks for a Dockerfile, and there is none.
+    #[error("{path} wants a Dockerfile, and there is none at the root")]
+    NoDockerfile {
+        /// The configuration.
+        path: SourcePath,
+    },
+    /// The builder of images is not installed.
+    #[error("this server has no buildah, which builds Dockerfiles")]
+    NoBuildah,
     /// The interpreter came without npm.
     #[error("this server has no npm")]
     NoNpm,
@@ -210,6 +228,9 @@ impl BuildError {
             Self::Engines { .. } => "unsupported_node_version",
             Self::Option { .. } => "bad_option",
             Self::NoNpm => "npm_missing",
+            Self::Dockerfile { .. } => "bad_dockerfile",
+            Self::NoDockerfile { .. } => "dockerfile_missing",
+            Self::NoBuildah => "buildah_missing",
             Self::Command { .. } => "command_failed",
             Self::NoOutput { .. } => "output_missing",
             Self::Stopped { .. } => "build_stopped",
@@ -238,6 +259,7 @@ impl BuildError {
             }
             Self::NoRuntime { .. } => "bundle".to_owned(),
             Self::NoNpm => "install".to_owned(),
+            Self::NoBuildah => "prepare".to_owned(),
             Self::NoOutput { .. } => "build".to_owned(),
             Self::Command { step, .. } | Self::Stopped { step, .. } | Self::Internal { step, .. } => step.clone(),
             Self::Pull(_) => "pull".to_owned(),
@@ -269,6 +291,9 @@ impl BuildError {
                 (dockless serve --node PATH)"
                 .to_owned(),
             Self::Option { .. } => "correct or remove it".to_owned(),
+            Self::Dockerfile { .. } => return None,
+            Self::NoDockerfile { .. } => "add a Dockerfile, or remove \"type\" and \"features\"".to_owned(),
+            Self::NoBuildah => "install it on the server: apt install buildah".to_owned(),
             Self::NoNpm => {
                 "install Node.js with its npm on the server and restart it, or upload node_modules with the \
                 source"

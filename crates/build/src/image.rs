@@ -109,15 +109,14 @@ impl Pull<'_> {
 }
 
 /// Leaves out what lies under a layer that hides everything: overlays do not know that of roots.
-fn keep_visible(image: &mut Image, opaque: &[bool]) {
+pub(crate) fn keep_visible(image: &mut Image, opaque: &[bool]) {
     if let Some(topmost) = opaque.iter().rposition(|opaque| *opaque) {
         image.layers.drain(..topmost);
     }
 }
 
 fn output(image: Image, wish: &ImageWish) -> Output {
-    let root: SourcePath = Service::ROOT.parse().expect("a constant that is a path");
-    let route = Route { src: "/(.*)".to_owned(), dest: format!("/{root}"), phase: Phase::Filesystem };
+    let (root, route) = (root(), everything());
     Output {
         version: Output::VERSION,
         routes: vec![route],
@@ -127,12 +126,22 @@ fn output(image: Image, wish: &ImageWish) -> Output {
     }
 }
 
+/// Where the only server of a deployment answers.
+pub(crate) fn root() -> SourcePath {
+    Service::ROOT.parse().expect("a constant that is a path")
+}
+
+/// What nothing else answers is the server's.
+pub(crate) fn everything() -> Route {
+    Route { src: "/(.*)".to_owned(), dest: format!("/{}", root()), phase: Phase::Filesystem }
+}
+
 /// The twelve digits that people know images by.
-fn short(digest: &Digest) -> String {
+pub(crate) fn short(digest: &Digest) -> String {
     digest.to_string()[..12].to_owned()
 }
 
-fn megabytes(bytes: u64) -> String {
+pub(crate) fn megabytes(bytes: u64) -> String {
     if bytes < 100_000 {
         format!("{bytes} bytes")
     } else {

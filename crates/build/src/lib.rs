@@ -10,8 +10,10 @@
 mod bench;
 mod builder;
 mod cache;
+mod container;
 mod contents;
 mod detect;
+mod dockerfile;
 mod documents;
 mod encodings;
 mod engines;
@@ -30,8 +32,10 @@ mod statics;
 mod tools;
 mod trace;
 
-pub use builder::{Builder, Variables};
+pub use builder::{BuildRequest, Builder, Variables};
+pub use container::{BUILDAH, Container};
 pub use detect::detect;
+pub use dockerfile::DockerfileError;
 pub use dockless_model::output::BundleFile as SourceFile;
 pub use encodings::Encoder;
 pub use error::BuildError;

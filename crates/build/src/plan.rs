@@ -1,6 +1,6 @@
 //! What a build will do.
 
-use crate::{Project, SourceFile, documents};
+use crate::{Container, Project, SourceFile, documents};
 use dockless_model::{
     FunctionLimits, SourcePath,
     output::{Route, StaticFile},
@@ -21,6 +21,8 @@ pub struct Plan {
     pub shared: Arc<BTreeMap<SourcePath, SourceFile>>,
     /// Of the functions.
     pub routes: Vec<Route>,
+    /// The server that is built from a Dockerfile and answers whatever else does not.
+    pub container: Option<Container>,
     /// What has to be installed and run first; none for a source whose files are all there is.
     pub project: Option<Project>,
     /// What the owner should know although the build goes on.

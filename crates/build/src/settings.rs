@@ -19,11 +19,25 @@ pub struct BuildSettings {
     pub headers: Option<String>,
     /// Bytes of results kept for later builds.
     pub cache_bytes: u64,
+    /// Bytes of layers kept for later builds of images, all projects summed.
+    #[serde(default = "image_cache_bytes")]
+    pub image_cache_bytes: u64,
+}
+
+const fn image_cache_bytes() -> u64 {
+    20 << 30
 }
 
 impl Default for BuildSettings {
-    /// The public registries; 4 GiB of results.
+    /// The public registries; 4 GiB of results, 20 GiB of layers.
     fn default() -> Self {
-        Self { egress: Egress::default(), registry: None, certificates: false, headers: None, cache_bytes: 4 << 30 }
+        Self {
+            egress: Egress::default(),
+            registry: None,
+            certificates: false,
+            headers: None,
+            cache_bytes: 4 << 30,
+            image_cache_bytes: image_cache_bytes(),
+        }
     }
 }

@@ -21,11 +21,16 @@ pub struct Source {
 }
 
 impl Source {
-    /// Whether the content of this file decides about the build: `now.json` and `vercel.json` at the root, `package.json`
+    /// Files that make a deployment a server, the first that exists.
+    pub(crate) const DOCKERFILES: [&str; 4] =
+        ["Dockerfile.vercel", "Containerfile.vercel", "Dockerfile", "Containerfile"];
+
+    /// Whether the content of this file decides about the build: `now.json`, `vercel.json` and Dockerfiles at the root, `package.json`
     /// anywhere but among installed packages.
     #[must_use]
     pub fn is_document(path: &SourcePath) -> bool {
         matches!(path.as_str(), "now.json" | "vercel.json")
+            || Self::DOCKERFILES.contains(&path.as_str())
             || (path.file_name() == "package.json" && !path.as_str().split('/').any(|part| part == "node_modules"))
     }
 

@@ -128,6 +128,7 @@ fn examine(data: &Path, args: &Args) -> Vec<Line> {
             "apt install nodejs, or name another with --node PATH (DOCKLESS_NODE)",
         ),
     });
+    lines.push(machine::buildah());
     lines.push(machine::disk(data, &folder));
     lines.push(machine::memory());
     lines.push(machine::open_files());

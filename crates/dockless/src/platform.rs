@@ -2,7 +2,7 @@
 
 use crate::ledger::Ledger;
 use dockless_blob::BlobStore;
-use dockless_build::{BuildError, Builder, Encoder, ImageJob, Level, Origin, Source, Variables};
+use dockless_build::{BuildError, BuildRequest, Builder, Encoder, ImageJob, Level, Origin, Source, Variables};
 use dockless_control::{
     BuildFailure, BuildJob, BuildLog, Control, LogQuery, LogStream, Platform, Running, Stream, Trouble, UpgradeFailure,
 };
@@ -74,8 +74,16 @@ impl Platform for Machine {
                 }
                 let source = Source::load(job.source, &blobs).await?;
                 let words = Arc::new(Words(job.log));
-                let variables = Variables { values: job.env, of: job.deployment.to_string() };
-                let mut output = builder.build(&job.account, source, variables, Arc::clone(&words) as _).await?;
+                let placed = job.placed;
+                let request = BuildRequest {
+                    account: job.account,
+                    project: job.project.to_string(),
+                    source: Arc::new(source),
+                    variables: Variables { values: job.env, of: job.deployment.to_string() },
+                    log: Arc::clone(&words) as _,
+                    placed: Arc::new(move |tree| placed.note(tree)),
+                };
+                let mut output = builder.build(request).await?;
                 encoder.encode(&mut output, &blobs, &*words).await?;
                 Ok::<_, BuildError>(output)
             };

@@ -21,7 +21,7 @@ pub use layout::{Layout, resolve_layout};
 pub use local::{LocalError, stage};
 pub use process::{ProcessError, process};
 pub use reference::{Reference, ReferenceError};
-pub use registry::{Credentials, Fetched, Registry};
+pub use registry::{Base, Credentials, Fetched, Registry};
 
 /// Most layers of an image, as container engines have it.
 pub const MAX_LAYERS: usize = 127;

@@ -1,9 +1,11 @@
 //! A registry, spoken to for one image (OCI distribution specification 1.1, "Pull").
 
 mod access;
+mod base;
 mod fetch;
 
 pub use access::Credentials;
+pub use base::Base;
 pub use fetch::Fetched;
 
 use crate::document::{ACCEPT, ConfigFile, Descriptor, Manifest, for_platform, shortened};

@@ -38,6 +38,9 @@ pub const MAX_ARGS: usize = 16 * 1024;
 /// Most layers of an image: their options must fit into the page that mount(2) takes.
 pub const MAX_LAYERS: usize = 127;
 
+/// Stores of builds that are kept at most: their names fit into one message.
+pub const MAX_STORES: usize = 256;
+
 /// From the server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
@@ -149,6 +152,15 @@ pub enum Verb {
         /// Trees it finds under [`crate::workshop::TOOLS_ROOT`]. At most [`crate::workshop::MAX_TOOLS`].
         #[serde(default)]
         tools: Vec<Digest>,
+        /// A folder of layers that outlives it, by a name of the server's, made if it is missing: for
+        /// [`crate::workshop::Profile::Images`]. One build at a time has it, others → [`Refusal::InUse`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        store: Option<Digest>,
+    },
+    /// Remove all stores of builds but these and those in use. → [`Answer::Done`]
+    KeepStores {
+        /// At most [`MAX_STORES`].
+        stores: Vec<Digest>,
     },
     /// End a build sandbox now. Its `built` event follows. → [`Answer::Done`], also if it is gone already.
     EndBuild {

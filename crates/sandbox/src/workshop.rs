@@ -18,6 +18,10 @@ use std::collections::BTreeMap;
 pub const WORK: &str = "/work";
 /// The source and what is built from it, inside [`WORK`].
 pub const APP: &str = "app";
+/// Where a sandbox with a [`Profile::Images`] keeps layers, inside [`WORK`]: its store, or a folder of its own.
+pub const STORE: &str = "store";
+/// For files on their way, inside [`WORK`].
+pub const TEMPORARY: &str = "tmp";
 /// HOME of commands, inside [`WORK`].
 pub const HOME: &str = "home";
 /// The runtime's captured tree.
@@ -28,7 +32,7 @@ pub const TOOLS_ROOT: &str = "/opt/dockless/tools";
 pub const MAX_TOOLS: usize = 3;
 /// The port of the loopback inside at which the server's proxy answers.
 pub const PROXY_PORT: u16 = 3128;
-/// The user that commands run as.
+/// The user that files come from and, where no privilege is needed, commands run as.
 pub const BUILD_USER: u32 = 1000;
 /// Name under which the foreman is started.
 pub const FOREMAN: &str = "dockless-foreman";
@@ -43,6 +47,9 @@ pub const FOREMAN_FD: i32 = 3;
 pub enum Profile {
     /// Installing packages and running a project's scripts: one user without any privilege.
     Packages,
+    /// Building an image from a Dockerfile: root of its own user namespace with 65,536 users, able to mount and to
+    /// change its root there, and nothing more.
+    Images,
 }
 
 impl Profile {
@@ -55,7 +62,10 @@ impl Profile {
     /// Processes and threads.
     #[must_use]
     pub const fn pids(self) -> u32 {
-        1024
+        match self {
+            Self::Packages => 1024,
+            Self::Images => 2048,
+        }
     }
 
     /// Share of the processor: below the smallest function's, so that builds never slow down answers.
@@ -67,13 +77,29 @@ impl Profile {
     /// Bytes in the work folder.
     #[must_use]
     pub const fn work_bytes(self) -> u64 {
-        4 * 1024 * 1024 * 1024
+        match self {
+            Self::Packages => 4 << 30,
+            // The store too, and an image's layers twice: unpacked and on their way out.
+            Self::Images => 16 << 30,
+        }
     }
 
     /// Files and folders in the work folder.
     #[must_use]
     pub const fn work_files(self) -> u64 {
-        400_000
+        match self {
+            Self::Packages => 400_000,
+            Self::Images => 2_000_000,
+        }
+    }
+
+    /// The user that commands run as.
+    #[must_use]
+    pub const fn user(self) -> u32 {
+        match self {
+            Self::Packages => BUILD_USER,
+            Self::Images => 0,
+        }
     }
 }
 
@@ -81,7 +107,7 @@ impl Profile {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum ToForeman {
-    /// Run a program as the build user. Descriptors: its 0, 1 and 2. → [`FromForeman::Ended`]
+    /// Run a program as the user of the [`Profile`]. Descriptors: its 0, 1 and 2. → [`FromForeman::Ended`]
     Run {
         /// Program, found by `PATH` of `env` unless it has a slash, and its arguments.
         argv: Vec<String>,

@@ -30,6 +30,11 @@ pub const SERVICE_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SYS_CHROOT)
     .union(CapabilitySet::KILL);
 
+/// What building an image takes, inside a user namespace of its own: what images' programs keep, marking files as
+/// privileged (SETFCAP), and mounting (SYS_ADMIN). No tracing, no network administration, no devices.
+pub const IMAGE_BUILD_CAPABILITIES: CapabilitySet =
+    SERVICE_CAPABILITIES.union(CapabilitySet::SETFCAP).union(CapabilitySet::SYS_ADMIN);
+
 /// Becomes this user with these supplementary groups, for good; root keeps its capabilities.
 ///
 /// # Errors

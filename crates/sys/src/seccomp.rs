@@ -34,6 +34,8 @@ pub enum Policy {
     Function,
     /// Programs of images: what functions may, and changing the root folder, which images' start scripts do.
     Service,
+    /// A builder of images and what it runs: what services may, mounting, and new namespaces except user namespaces.
+    ImageBuild,
     /// The first process of a service's sandbox, our own: waits, signals, takes sockets over.
     Init,
     /// Our own single-threaded code that unpacks and copies files: open files and directories, no sockets, no new

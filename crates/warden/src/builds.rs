@@ -15,16 +15,17 @@ mod measure;
 pub(crate) mod porter;
 pub(crate) mod sweep;
 
-use crate::ids::IdBlock;
+use crate::ids::{IdBlock, IdBlocks, WideBlock};
 use crate::orders::{self, Order};
 use crate::sandboxes::{counters, exit_status};
 use crate::trees;
 use crate::verbs::Outcome;
 use crate::warden::{Pending, Warden};
 use dockless_model::{Digest, InstanceId, RuntimeId};
-use dockless_sandbox::protocol::{Answer, Happening, Refusal, Usage};
+use dockless_sandbox::protocol::{Answer, Happening, MAX_STORES, Refusal, Usage};
 use dockless_sandbox::workshop::{FOREMAN, MAX_TOOLS, PORTER, Profile};
 use dockless_sys::cgroup::Group;
+use dockless_sys::userns::Extent;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -45,6 +46,45 @@ pub fn inside_builds() -> Option<std::process::ExitCode> {
     Some(std::process::ExitCode::from(u8::try_from(life(&args)).unwrap_or(1)))
 }
 
+/// What a server wants.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) instance: InstanceId,
+    pub(crate) profile: Profile,
+    pub(crate) tools: Vec<Digest>,
+    pub(crate) store: Option<Digest>,
+}
+
+/// Ids of a build: packages need one user, images all that they may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum BuildIds {
+    Pair(IdBlock),
+    Wide(WideBlock),
+}
+
+impl BuildIds {
+    fn take(blocks: &mut IdBlocks, profile: Profile) -> Option<Self> {
+        match profile {
+            Profile::Packages => blocks.take().map(Self::Pair),
+            Profile::Images => blocks.take_wide().map(Self::Wide),
+        }
+    }
+
+    fn give_back(self, blocks: &mut IdBlocks) {
+        match self {
+            Self::Pair(block) => blocks.give_back(block),
+            Self::Wide(block) => blocks.give_back_wide(block),
+        }
+    }
+
+    pub(crate) fn map(self) -> Vec<Extent> {
+        match self {
+            Self::Pair(block) => block.function_map().into(),
+            Self::Wide(block) => block.map().into(),
+        }
+    }
+}
+
 /// What a spawner is told to make.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BuildLaunch {
@@ -54,7 +94,8 @@ pub(crate) struct BuildLaunch {
     /// Root tree of the runtime.
     pub(crate) runtime: Digest,
     pub(crate) tools: Vec<Digest>,
-    pub(crate) ids: IdBlock,
+    pub(crate) store: Option<Digest>,
+    pub(crate) ids: BuildIds,
 }
 
 /// A wish that a spawner is working on.
@@ -64,7 +105,8 @@ pub(crate) struct PendingBuild {
     request: u64,
     instance: InstanceId,
     trees: Vec<Digest>,
-    ids: IdBlock,
+    store: Option<Digest>,
+    ids: BuildIds,
 }
 
 impl PendingBuild {
@@ -82,7 +124,8 @@ struct Build {
     _pidfd: OwnedFd,
     group: Group,
     trees: Vec<Digest>,
-    ids: IdBlock,
+    store: Option<Digest>,
+    ids: BuildIds,
 }
 
 /// All of this warden.
@@ -116,15 +159,8 @@ impl Builds {
 
 impl Warden {
     /// `build`: answered when the foreman has started.
-    pub(crate) fn begin_build(
-        &mut self,
-        (session, request): (u64, u64),
-        instance: InstanceId,
-        profile: Profile,
-        runtime: &RuntimeId,
-        tools: Vec<Digest>,
-    ) -> Outcome {
-        match self.order_build((session, request), instance, profile, runtime, tools) {
+    pub(crate) fn begin_build(&mut self, (session, request): (u64, u64), wish: Wish, runtime: &RuntimeId) -> Outcome {
+        match self.order_build((session, request), wish, runtime) {
             Ok(()) => Outcome::later(),
             Err(refusal) => Err(refusal).into(),
         }
@@ -133,14 +169,18 @@ impl Warden {
     fn order_build(
         &mut self,
         (session, request): (u64, u64),
-        instance: InstanceId,
-        profile: Profile,
+        Wish { instance, profile, tools, store }: Wish,
         runtime: &RuntimeId,
-        tools: Vec<Digest>,
     ) -> Result<(), Refusal> {
         self.check_new(&instance)?;
         if tools.len() > MAX_TOOLS {
             return Err(Refusal::Bad(format!("a build sandbox has at most {MAX_TOOLS} trees of tools")));
+        }
+        if store.is_some() && profile != Profile::Images {
+            return Err(Refusal::Bad("only builds of images have a store".into()));
+        }
+        if let Some(store) = store.filter(|store| self.uses_store(store)) {
+            return Err(Refusal::InUse(format!("store {store}")));
         }
         let known = self.runtimes.get(runtime).ok_or_else(|| Refusal::Unknown(format!("runtime {runtime}")))?;
         let root = known.runtime.tree;
@@ -151,21 +191,22 @@ impl Warden {
         if self.builds.running.len() + coming >= MAX_BUILDS {
             return Err(Refusal::NoRoom(format!("{MAX_BUILDS} build sandboxes exist")));
         }
-        let ids = self.ids.take().ok_or_else(|| Refusal::NoRoom("no id block is free".into()))?;
+        let ids =
+            BuildIds::take(&mut self.ids, profile).ok_or_else(|| Refusal::NoRoom("no id block is free".into()))?;
         let ticket = self.new_ticket();
         let trees = tools.iter().copied().chain([root]).collect();
-        let launch = BuildLaunch { ticket, instance: instance.clone(), profile, runtime: root, tools, ids };
+        let launch = BuildLaunch { ticket, instance: instance.clone(), profile, runtime: root, tools, store, ids };
         if let Err(refusal) = self.ask_launcher(ticket, &Order::Build(launch)) {
-            self.ids.give_back(ids);
+            ids.give_back(&mut self.ids);
             return Err(refusal);
         }
-        self.pending.insert(ticket, Pending::Build(PendingBuild { session, request, instance, trees, ids }));
+        self.pending.insert(ticket, Pending::Build(PendingBuild { session, request, instance, trees, store, ids }));
         Ok(())
     }
 
     /// A spawner has made it.
     pub(crate) fn on_build_launched(&mut self, pending: PendingBuild, pid: u32, fds: Vec<OwnedFd>) {
-        let PendingBuild { session, request, instance, trees, ids } = pending;
+        let PendingBuild { session, request, instance, trees, store, ids } = pending;
         let broken = |what: &str| Refusal::Kernel(format!("a spawner reported {what}"));
         let taken = (|| {
             let [pidfd, control, messages, listener] =
@@ -173,7 +214,7 @@ impl Warden {
             let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| broken("no process"))?;
             let group = self.groups_root.open(instance.as_str()).map_err(|error| broken(&error.to_string()))?;
             Ok((
-                Build { instance: instance.clone(), session, pid, _pidfd: pidfd, group, trees, ids },
+                Build { instance: instance.clone(), session, pid, _pidfd: pidfd, group, trees, store, ids },
                 [control, messages, listener],
             ))
         })();
@@ -197,7 +238,7 @@ impl Warden {
     pub(crate) fn on_build_failed(&mut self, pending: PendingBuild, refusal: Refusal) {
         let PendingBuild { session, request, instance, ids, .. } = pending;
         self.leftovers.insert(instance.to_string());
-        self.ids.give_back(ids);
+        ids.give_back(&mut self.ids);
         self.sweep_build(&instance);
         self.reply(session, request, Err(refusal), Vec::new());
     }
@@ -222,11 +263,40 @@ impl Warden {
         if build.group.remove().is_err() {
             self.leftovers.insert(build.instance.to_string());
         }
-        self.ids.give_back(build.ids);
+        build.ids.give_back(&mut self.ids);
         self.sweep_build(&build.instance);
         let what = Happening::Built { instance: build.instance, status: exit_status(status), usage };
         self.tell(Some(build.session), what);
         true
+    }
+
+    fn uses_store(&self, store: &Digest) -> bool {
+        let coming = |pending: &Pending| matches!(pending, Pending::Build(build) if build.store == Some(*store));
+        self.builds.running.iter().any(|build| build.store == Some(*store)) || self.pending.values().any(coming)
+    }
+
+    /// `keep_stores`: the others are moved away at once, so that a build may begin one of the same name, and removed
+    /// as work folders are.
+    pub(crate) fn keep_stores(&self, kept: &[Digest]) -> Result<Answer, Refusal> {
+        if kept.len() > MAX_STORES {
+            return Err(Refusal::Bad(format!("at most {MAX_STORES} stores are kept")));
+        }
+        let failed = |error: std::io::Error| Refusal::Kernel(format!("cannot remove a store: {error}"));
+        for entry in std::fs::read_dir(self.world.stores_path()).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let store = name.to_str().and_then(|name| name.parse::<Digest>().ok());
+            if store.is_some_and(|store| kept.contains(&store) || self.uses_store(&store)) {
+                continue;
+            }
+            let gone = self.world.builds_path().join(format!("{}.{}", name.to_string_lossy(), std::process::id()));
+            match std::fs::rename(entry.path(), &gone) {
+                Ok(()) => sweep::apart(self.one_thread(), gone),
+                // One of an earlier removal has not gone yet: at the next call.
+                Err(error) => tracing::debug!(%error, "a store stays for now"),
+            }
+        }
+        Ok(Answer::Done)
     }
 
     fn sweep_build(&self, instance: &InstanceId) {

@@ -41,6 +41,7 @@ pub(crate) fn run(workshop: &Workshop<'_>, orders: &OwnedFd) -> i32 {
     let filter = Filter::compile(Policy::Function);
     let import_filter = Filter::compile(Policy::Importer);
     let service_filters = service::Filters::compile();
+    let build_filters = crate::builds::launch::Filters::compile();
     let unpack_filter = Filter::compile(Policy::Unpacker);
     loop {
         if orders::wait(orders, PollFlags::IN).is_err() {
@@ -67,7 +68,7 @@ pub(crate) fn run(workshop: &Workshop<'_>, orders: &OwnedFd) -> i32 {
                 }
                 Err(refusal) => orders::send(orders, &Report::Failed { ticket: serve.ticket, refusal }, &[]),
             },
-            Order::Build(launch) => match crate::builds::launch::launch(workshop, &filter, &launch) {
+            Order::Build(launch) => match crate::builds::launch::launch(workshop, &build_filters, &launch) {
                 Ok((pid, fds)) => {
                     let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
                     orders::send(orders, &Report::Built { ticket: launch.ticket, pid }, &fds)

@@ -87,9 +87,11 @@ impl Warden {
             Verb::Go { instance, code, groups, cpu_weight, tag } => {
                 self.go(session, &instance, code, groups, cpu_weight, tag).map(|()| Answer::Done).into()
             }
-            Verb::Build { instance, profile, runtime, tools } => {
-                self.begin_build((session, id), instance, profile, &runtime, tools)
+            Verb::Build { instance, profile, runtime, tools, store } => {
+                let wish = crate::builds::Wish { instance, profile, tools, store };
+                self.begin_build((session, id), wish, &runtime)
             }
+            Verb::KeepStores { stores } => self.keep_stores(&stores).into(),
             Verb::EndBuild { instance } => self.end_build(session, &instance).into(),
             Verb::Kill { instance } => self.kill(session, &instance).into(),
             Verb::Stats { instance } => {

@@ -66,6 +66,7 @@ impl World {
         folder(&data.join("trees"), 0o700, 0)?;
         folder(&data.join("layers"), 0o700, 0)?;
         folder(&data.join("builds"), 0o700, 0)?;
+        folder(&data.join("stores"), 0o700, 0)?;
         folder(Path::new("/run/dockless"), 0o711, 0)?;
         let _ = std::fs::remove_file(run.join("server.json"));
         for (name, mode, owner) in
@@ -124,6 +125,11 @@ impl World {
     /// Where builds have their work folders.
     pub(crate) fn builds_path(&self) -> PathBuf {
         self.data.join("builds")
+    }
+
+    /// Where layers of image builds are kept from one build to the next.
+    pub(crate) fn stores_path(&self) -> PathBuf {
+        self.data.join("stores")
     }
 
     /// The data folder, for who must hide it.

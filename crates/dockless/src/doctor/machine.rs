@@ -30,6 +30,16 @@ pub(super) fn disk(data: &Path, folder: &Path) -> Line {
     judge(NAME, room, LEAST_DISK, GOOD_DISK, &format!("{} free for {}", amount(room), data.display()), ADVICE)
 }
 
+/// Builds Dockerfiles.
+pub(super) fn buildah() -> Line {
+    const NAME: &str = "buildah";
+    if Path::new(dockless_build::BUILDAH).exists() {
+        Line::ok(NAME, dockless_build::BUILDAH)
+    } else {
+        Line::warn(NAME, "not installed: Dockerfiles cannot be built", "apt install buildah")
+    }
+}
+
 pub(super) fn memory() -> Line {
     const NAME: &str = "memory";
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();

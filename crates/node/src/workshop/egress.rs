@@ -7,6 +7,31 @@ use std::str::FromStr;
 /// Hosts that npm and yarn ask, unless told otherwise.
 const REGISTRIES: [&str; 2] = ["registry.npmjs.org", "registry.yarnpkg.com"];
 
+/// Hosts that steps of Dockerfiles ask beside those: packages of distributions and of languages.
+const DISTRIBUTIONS: [&str; 21] = [
+    "deb.debian.org",
+    "security.debian.org",
+    "archive.ubuntu.com",
+    "security.ubuntu.com",
+    "ports.ubuntu.com",
+    "dl-cdn.alpinelinux.org",
+    "mirrors.fedoraproject.org",
+    "pypi.org",
+    "files.pythonhosted.org",
+    "proxy.golang.org",
+    "sum.golang.org",
+    "storage.googleapis.com",
+    "index.crates.io",
+    "static.crates.io",
+    "crates.io",
+    "rubygems.org",
+    "index.rubygems.org",
+    "repo.maven.apache.org",
+    "repo.packagist.org",
+    "deno.land",
+    "jsr.io",
+];
+
 /// What leaves a build sandbox, and by which way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Egress {
@@ -46,6 +71,15 @@ impl Egress {
     pub(crate) fn rule(&self, host: &str, port: u16) -> Option<&Allowed> {
         let fits = |rule: &&Allowed| rule.port.map_or(port == 443 || port == 80, |own| own == port);
         self.allowed.iter().filter(|rule| rule.host == host).find(fits)
+    }
+
+    /// The same, and where steps of Dockerfiles find packages.
+    #[must_use]
+    pub fn with_distributions(mut self) -> Self {
+        for host in DISTRIBUTIONS {
+            self.allow(Allowed { host: host.to_owned(), port: None, trusted: false });
+        }
+        self
     }
 
     /// Adds a host.

@@ -34,6 +34,8 @@ pub struct SandboxSpec {
     pub runtime: RuntimeId,
     /// Trees of tools, in their places.
     pub tools: Vec<Digest>,
+    /// A store of layers that outlives it.
+    pub store: Option<Digest>,
     /// Where it may connect to.
     pub egress: Egress,
 }
@@ -119,6 +121,14 @@ impl Drop for BuildSandbox {
 }
 
 impl Node {
+    /// Removes all stores of image builds but these and those in use.
+    ///
+    /// # Errors
+    /// The warden failed.
+    pub async fn keep_stores(&self, stores: Vec<Digest>) -> Result<(), CallError> {
+        self.tools().warden.order(Verb::KeepStores { stores }).await
+    }
+
     /// Makes a build sandbox.
     ///
     /// # Errors
@@ -132,6 +142,7 @@ impl Node {
             profile: spec.profile,
             runtime: spec.runtime.clone(),
             tools: spec.tools.clone(),
+            store: spec.store,
         };
         let called = tools.warden.call(verb, &[]).await;
         let made = called.and_then(|(answer, fds)| match answer {

@@ -217,6 +217,7 @@ impl Peer {
             | Verb::Throttle { .. }
             | Verb::Build { .. }
             | Verb::EndBuild { .. }
+            | Verb::KeepStores { .. }
             | Verb::Unpack { .. }
             | Verb::ForgetLayer { .. } => Err(Refusal::Unsupported("this peer has functions alone".into())),
             Verb::Serving | Verb::Forget { .. } | Verb::Acknowledge { .. } | Verb::OpenFiles | Verb::Upgrade => done,

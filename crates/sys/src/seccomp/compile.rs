@@ -37,6 +37,8 @@ pub(super) const EAFNOSUPPORT: u32 = errno(97);
 
 /// CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}. CLONE_NEWTIME is not expressible in clone(2).
 pub(super) const NAMESPACES: u32 = 0x7E02_0000;
+/// CLONE_NEWUSER.
+pub(super) const USER_NAMESPACE: u32 = 0x1000_0000;
 /// PER_LINUX, ADDR_NO_RANDOMIZE (harms only the caller), and the question what is set.
 pub(super) const PERSONALITIES: [u32; 3] = [0, 0x0004_0000, 0xFFFF_FFFF];
 /// TIOCSTI and TIOCLINUX put words into a terminal's input.
@@ -218,6 +220,11 @@ impl Assembler {
             Verdict::Clone => {
                 let (deny, allow) = (self.answer(EPERM), self.answer(ALLOW));
                 let test = self.jump(Test::AnyBit(NAMESPACES), deny, allow);
+                self.load(argument(0), test)
+            }
+            Verdict::NoUserNamespace => {
+                let (deny, allow) = (self.answer(EPERM), self.answer(ALLOW));
+                let test = self.jump(Test::AnyBit(USER_NAMESPACE), deny, allow);
                 self.load(argument(0), test)
             }
             Verdict::Personality => {

@@ -16,6 +16,8 @@ pub(super) enum Verdict {
     Absent,
     /// Runs unless it asks for a namespace.
     Clone,
+    /// Runs unless it asks for a user namespace; the flags are the first argument.
+    NoUserNamespace,
     /// Runs for the few execution domains that change nothing for others.
     Personality,
     /// Runs unless it types into a terminal.
@@ -184,6 +186,20 @@ const IMPORTER_LEGACY: &[i64] = &[];
 /// What [`Policy::Service`] has beyond [`Policy::Function`].
 const SERVICE: &[i64] = &[SYS_chroot];
 
+/// What [`Policy::ImageBuild`] has beyond [`Policy::Service`]: mounts by the calls of old, which is what container
+/// storage makes, its own host name, other namespaces of its own. The kernel asks for privilege over the namespace still.
+const IMAGE_BUILD: &[i64] = &[SYS_mount, SYS_umount2, SYS_pivot_root, SYS_setns, SYS_sethostname, SYS_setdomainname];
+
+/// Checked otherwise, or at all, in [`Policy::ImageBuild`]. Nodes: whiteouts of overlays are character devices 0:0, which
+/// the kernel lets anybody make; real ones it refuses in every user namespace but the first.
+const IMAGE_BUILD_CHECKED: &[(i64, Verdict)] = &[
+    (SYS_clone, Verdict::NoUserNamespace),
+    (SYS_unshare, Verdict::NoUserNamespace),
+    (SYS_mknodat, Verdict::Allow),
+    #[cfg(target_arch = "x86_64")]
+    (SYS_mknod, Verdict::Allow),
+];
+
 /// [`Policy::Init`]: an event loop over descriptors, children and signals, and its allocator.
 #[rustfmt::skip]
 const INIT: &[i64] = &[
@@ -208,6 +224,15 @@ pub(super) fn verdict(policy: Policy, number: u32) -> Verdict {
     let (lists, checked) = match policy {
         Policy::Function => ([FUNCTION, FUNCTION_LEGACY, &[]], CHECKED),
         Policy::Service => ([FUNCTION, FUNCTION_LEGACY, SERVICE], CHECKED),
+        Policy::ImageBuild => {
+            if let Some((_, verdict)) = IMAGE_BUILD_CHECKED.iter().find(|(n, _)| *n == wanted) {
+                return *verdict;
+            }
+            if IMAGE_BUILD.contains(&wanted) {
+                return Verdict::Allow;
+            }
+            ([FUNCTION, FUNCTION_LEGACY, SERVICE], CHECKED)
+        }
         Policy::Init => ([INIT, INIT_LEGACY, &[]], &[][..]),
         Policy::Importer => ([IMPORTER, IMPORTER_LEGACY, &[]], &[][..]),
         Policy::Unpacker => ([IMPORTER, IMPORTER_LEGACY, UNPACKER], &[][..]),

@@ -1,12 +1,13 @@
 //! The first process of a build sandbox: starts what the server orders, ends what it leaves behind, watches the quota.
 //!
 //! It is root of its namespace with four capabilities and runs as another user than what it starts: a command can neither
-//! signal nor trace it. It reads nothing but the server's orders and sizes of files.
+//! signal nor trace it. Commands that build images are root too; as the first process it is still not theirs to signal, and
+//! its memory is hidden. It reads nothing but the server's orders and sizes of files.
 
 use crate::builds::measure::Meter;
 use crate::orders;
 use dockless_sandbox::workshop::{BUILD_USER, FOREMAN_FD, FromForeman, PORTER, ToForeman, WORK};
-use dockless_sys::exec;
+use dockless_sys::{exec, privileges};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 use std::io;
@@ -20,20 +21,25 @@ const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 /// Rounds of ending what a command left: more than one only where a fork was in flight.
 const ENDING_ROUNDS: u32 = 500;
 
-/// The life of a foreman; its exit code. Arguments: most bytes and most files in the work folder.
+/// The life of a foreman; its exit code. Arguments: most bytes and most files in the work folder, the user of commands.
 #[must_use]
 pub(crate) fn main(args: &[String]) -> i32 {
     let number = |index: usize| args.get(index).and_then(|text| text.parse::<u64>().ok());
-    let (Some(bytes), Some(files)) = (number(1), number(2)) else { return 2 };
+    let user = number(3).and_then(|user| u32::try_from(user).ok());
+    let (Some(bytes), Some(files), Some(user)) = (number(1), number(2), user) else { return 2 };
     let Ok(control) = exec::inherited(FOREMAN_FD) else { return 2 };
-    if let Err(error) = live(&control, Meter::new(Path::new(WORK), bytes, files)) {
+    // Commands may have the same user.
+    if privileges::hide_memory().is_err() {
+        return 2;
+    }
+    if let Err(error) = live(&control, user, Meter::new(Path::new(WORK), bytes, files)) {
         let _ = io::Write::write_all(&mut io::stderr(), format!("foreman: {error}\n").as_bytes());
         return 1;
     }
     0
 }
 
-fn live(control: &OwnedFd, mut meter: Meter) -> io::Result<()> {
+fn live(control: &OwnedFd, user: u32, mut meter: Meter) -> io::Result<()> {
     loop {
         orders::wait(control, PollFlags::IN)?;
         let (order, fds) = match orders::receive::<ToForeman>(control) {
@@ -42,7 +48,7 @@ fn live(control: &OwnedFd, mut meter: Meter) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error),
         };
-        let word = match begin(order, fds) {
+        let word = match begin(order, user, fds) {
             Ok(pid) => match follow(control, pid, &mut meter)? {
                 Some(word) => word,
                 None => return Ok(()),
@@ -59,7 +65,7 @@ fn live(control: &OwnedFd, mut meter: Meter) -> io::Result<()> {
 }
 
 /// Starts what is ordered.
-fn begin(order: ToForeman, fds: Vec<OwnedFd>) -> io::Result<Pid> {
+fn begin(order: ToForeman, user: u32, fds: Vec<OwnedFd>) -> io::Result<Pid> {
     let [input, output, errors] =
         <[OwnedFd; 3]>::try_from(fds).map_err(|_| io::Error::other("an order needs three descriptors"))?;
     let mut command = match order {
@@ -67,6 +73,7 @@ fn begin(order: ToForeman, fds: Vec<OwnedFd>) -> io::Result<Pid> {
             let program = argv.first().ok_or_else(|| io::Error::other("no program"))?;
             let mut command = Command::new(program);
             command.args(&argv[1..]).env_clear().envs(env).current_dir(Path::new(WORK).join(cwd));
+            command.uid(user).gid(user);
             command
         }
         ToForeman::Fill => porter(&["fill".to_owned()]),
@@ -74,7 +81,7 @@ fn begin(order: ToForeman, fds: Vec<OwnedFd>) -> io::Result<Pid> {
             porter(&["collect".to_owned(), max_files.to_string(), max_bytes.to_string()])
         }
     };
-    command.uid(BUILD_USER).gid(BUILD_USER).process_group(0);
+    command.process_group(0);
     command.stdin(Stdio::from(input)).stdout(Stdio::from(output)).stderr(Stdio::from(errors));
     let child = command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
@@ -89,6 +96,7 @@ fn begin(order: ToForeman, fds: Vec<OwnedFd>) -> io::Result<Pid> {
 fn porter(args: &[String]) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(PORTER).args(args).env_clear().current_dir(WORK);
+    command.uid(BUILD_USER).gid(BUILD_USER);
     command
 }
 
@@ -145,9 +153,9 @@ mod tests {
 
     #[test]
     fn an_order_without_its_descriptors_is_refused() {
-        assert!(begin(ToForeman::Fill, Vec::new()).is_err());
+        assert!(begin(ToForeman::Fill, 0, Vec::new()).is_err());
         let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let order = ToForeman::Run { argv: Vec::new(), cwd: "app".into(), env: std::collections::BTreeMap::new() };
-        assert!(begin(order, vec![null(), null(), null()]).is_err());
+        assert!(begin(order, 0, vec![null(), null(), null()]).is_err());
     }
 }

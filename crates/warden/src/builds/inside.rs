@@ -14,7 +14,7 @@ use crate::builds::BuildLaunch;
 use crate::child::{self, Failed, Word, furnish, report, step};
 use crate::orders;
 use crate::world::World;
-use dockless_sandbox::workshop::{FOREMAN, PROXY_PORT, RUNTIME_ROOT, TOOLS_ROOT, WORK};
+use dockless_sandbox::workshop::{FOREMAN, PROXY_PORT, Profile, RUNTIME_ROOT, STORE, TOOLS_ROOT, WORK};
 use dockless_sys::mounts::{self, Detached, Flags};
 use dockless_sys::{exec, namespaces, privileges, seccomp, signals};
 use rustix::fs::{Mode, OFlags};
@@ -50,6 +50,18 @@ const ETC: [(&str, &str); 6] = [
     ("etc/resolv.conf", ""),
     ("etc/hostname", "build\n"),
 ];
+/// What buildah finds there beside it: images come from files alone, and no registry is searched for a name.
+const CONTAINERS: [(&str, &str); 3] = [
+    (
+        "etc/containers/policy.json",
+        "{\"default\":[{\"type\":\"reject\"}],\"transports\":{\"oci\":{\"\":[{\"type\":\"insecureAcceptAnything\"}]},\"containers-storage\":{\"\":[{\"type\":\"insecureAcceptAnything\"}]}}}\n",
+    ),
+    ("etc/containers/registries.conf", "unqualified-search-registries = []\nshort-name-mode = \"disabled\"\n"),
+    (
+        "etc/containers/storage.conf",
+        "[storage]\ndriver = \"overlay\"\nrunroot = \"/work/tmp/run\"\ngraphroot = \"/work/store\"\n",
+    ),
+];
 /// Links to what the runtime brings.
 const CERTIFICATES: &str = "etc/ssl/certs/ca-certificates.crt";
 
@@ -81,14 +93,19 @@ pub(crate) fn become_foreman(world: &World, filter: &seccomp::Filter, launch: &B
         // Descriptor 3 of `dockless_sandbox::workshop`: the server's orders.
         step("arrange descriptors", exec::arrange_fds(vec![null, messages, fds.messages, fds.control]))?;
         // What a foreman needs: to start commands as the build user, to end them, to count files whatever their modes.
-        let kept = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::KILL | CapabilitySet::DAC_READ_SEARCH;
+        let own = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::KILL | CapabilitySet::DAC_READ_SEARCH;
+        let kept = match launch.profile {
+            Profile::Packages => own,
+            Profile::Images => own | privileges::IMAGE_BUILD_CAPABILITIES,
+        };
         step("bound capabilities", privileges::bound_capabilities(kept))?;
-        step("keep four capabilities", privileges::keep_capabilities(kept))?;
+        step("keep some capabilities", privileges::keep_capabilities(kept))?;
         step("die with the warden", privileges::die_with_parent())?;
         step("refuse new privileges", seccomp::set_no_new_privs())?;
         step("install the filter", filter.install())?;
-        let args =
-            [FOREMAN.to_owned(), launch.profile.work_bytes().to_string(), launch.profile.work_files().to_string()];
+        let profile = launch.profile;
+        let numbers = [profile.work_bytes(), profile.work_files(), profile.user().into()];
+        let args: Vec<String> = std::iter::once(FOREMAN.to_owned()).chain(numbers.iter().map(u64::to_string)).collect();
         step("start the foreman", Err(exec::exec_fd(&program, &args, &[])))
     })
 }
@@ -106,12 +123,13 @@ fn root(world: &World, launch: &BuildLaunch, mut received: VecDeque<Detached>) -
     let runtime = next("take the runtime")?;
     let tools = (0..launch.tools.len()).map(|_| next("take the tools")).collect::<Result<Vec<_>, _>>()?;
     let (work, system, devices) = (next("take the work folder")?, next("take /usr")?, next("take the devices")?);
+    let store = launch.store.is_some().then(|| next("take the store")).transpose()?;
     let alternatives = received.pop_front();
 
     let loose = Flags { no_suid: true, no_dev: true, ..Flags::default() };
     let base = step("make a root", Detached::tmpfs(ROOT_BYTES, "0755", loose))?;
     step("mount the root", base.attach(&at))?;
-    step("fill the root", fill(&at, launch.tools.len()))?;
+    step("fill the root", fill(&at, launch.tools.len(), launch.profile))?;
     step("mount /usr", system.attach(&at.join("usr")))?;
     step("mount the runtime", runtime.attach(&at.join(&RUNTIME_ROOT[1..])))?;
     for (index, tree) in tools.iter().enumerate() {
@@ -132,11 +150,14 @@ fn root(world: &World, launch: &BuildLaunch, mut received: VecDeque<Detached>) -
     }
     furnish(world, &at, &devices)?;
     step("mount the work folder", work.attach(&at.join(&WORK[1..])))?;
+    if let Some(store) = store {
+        step("mount the store", store.attach(&at.join(&WORK[1..]).join(STORE)))?;
+    }
     step("close the root", base.set(Flags { read_only: true, ..loose }, None))?;
     step("enter the root", mounts::pivot_into(&at))
 }
 
-fn fill(at: &Path, tools: usize) -> io::Result<()> {
+fn fill(at: &Path, tools: usize, profile: Profile) -> io::Result<()> {
     for folder in ["usr", "dev", "proc", "sys", "tmp", "work", "etc/alternatives", "etc/ssl/certs", "var", "run"] {
         std::fs::create_dir_all(at.join(folder))?;
     }
@@ -152,6 +173,12 @@ fn fill(at: &Path, tools: usize) -> io::Result<()> {
     }
     for (name, text) in ETC {
         std::fs::write(at.join(name), text)?;
+    }
+    if profile == Profile::Images {
+        std::fs::create_dir(at.join("etc/containers"))?;
+        for (name, text) in CONTAINERS {
+            std::fs::write(at.join(name), text)?;
+        }
     }
     std::os::unix::fs::symlink("/tmp", at.join("var/tmp"))?;
     std::os::unix::fs::symlink(format!("{RUNTIME_ROOT}/{CERTIFICATES}"), at.join(CERTIFICATES))

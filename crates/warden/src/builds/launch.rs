@@ -6,10 +6,10 @@ use crate::child::Word;
 use crate::orders;
 use crate::spawner::{Workshop, hand_over, kernel};
 use dockless_sandbox::protocol::Refusal;
-use dockless_sandbox::workshop::{APP, BUILD_USER, HOME};
+use dockless_sandbox::workshop::{APP, BUILD_USER, HOME, Profile, STORE, TEMPORARY};
 use dockless_sys::cgroup::{Group, GroupLimits};
 use dockless_sys::mounts::{Detached, Flags};
-use dockless_sys::seccomp::Filter;
+use dockless_sys::seccomp::{Filter, Policy};
 use dockless_sys::seqpacket;
 use dockless_sys::spawn::{Namespaces, SpawnOptions, spawn};
 use rustix::event::PollFlags;
@@ -19,12 +19,31 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+/// A filter for each profile, compiled once.
+pub(crate) struct Filters {
+    packages: Filter,
+    images: Filter,
+}
+
+impl Filters {
+    pub(crate) fn compile() -> Self {
+        Self { packages: Filter::compile(Policy::Function), images: Filter::compile(Policy::ImageBuild) }
+    }
+
+    fn of(&self, profile: Profile) -> &Filter {
+        match profile {
+            Profile::Packages => &self.packages,
+            Profile::Images => &self.images,
+        }
+    }
+}
+
 /// Makes a build sandbox; what was made is unmade on every failure (the work folder by the warden).
 ///
 /// The descriptors are pidfd, foreman's socket, foreman's messages, listener inside.
 pub(crate) fn launch(
     workshop: &Workshop<'_>,
-    filter: &Filter,
+    filters: &Filters,
     launch: &BuildLaunch,
 ) -> Result<(u32, Vec<OwnedFd>), Refusal> {
     let group = workshop
@@ -40,8 +59,8 @@ pub(crate) fn launch(
         };
         group.set_limits(&limits).map_err(|error| Refusal::Kernel(format!("cannot set limits: {error}")))?;
         let folder = workshop.world.builds_path().join(launch.instance.as_str());
-        work_folder(&folder).map_err(kernel("make the work folder"))?;
-        start_foreman(workshop, filter, launch, &group, &folder)
+        work_folder(&folder, launch.profile).map_err(kernel("make the work folder"))?;
+        start_foreman(workshop, filters.of(launch.profile), launch, &group, &folder)
     })();
     if launched.is_err() {
         let _ = group.kill();
@@ -51,12 +70,17 @@ pub(crate) fn launch(
 }
 
 /// Owners on disk are those inside: the mount shifts them.
-fn work_folder(folder: &Path) -> io::Result<()> {
+fn work_folder(folder: &Path, profile: Profile) -> io::Result<()> {
     std::fs::DirBuilder::new().mode(0o755).create(folder)?;
     for name in [APP, HOME] {
         let path = folder.join(name);
         std::fs::DirBuilder::new().mode(0o755).create(&path)?;
         std::os::unix::fs::lchown(&path, Some(BUILD_USER), Some(BUILD_USER))?;
+    }
+    if profile == Profile::Images {
+        for name in [STORE, TEMPORARY] {
+            std::fs::DirBuilder::new().mode(0o700).create(folder.join(name))?;
+        }
     }
     Ok(())
 }
@@ -90,7 +114,7 @@ fn start_foreman(
     drop(theirs);
     let sync = ours.ok_or_else(|| Refusal::Kernel("the sync socket is gone".into()))?;
     let pid = child.pid.as_raw_nonzero().get().cast_unsigned();
-    hand_over(&child, &launch.ids.function_map(), &sync, |users| {
+    hand_over(&child, &launch.ids.map(), &sync, |users| {
         let mut mounts = Vec::new();
         for tree in std::iter::once(&launch.runtime).chain(&launch.tools) {
             let mount = Detached::clone_of(workshop.world.trees.as_fd(), Path::new(&tree.to_string()))?;
@@ -103,6 +127,14 @@ fn start_foreman(
         let system = Detached::clone_of(CWD, Path::new("/usr"))?;
         system.set(Flags::CODE, None)?;
         mounts.extend([work, system, workshop.world.devices()?]);
+        if let Some(store) = &launch.store {
+            let folder = workshop.world.stores_path().join(store.to_string());
+            // Only root gets here from outside, whatever modes and owners layers have.
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+            let store = Detached::clone_of(CWD, &folder)?;
+            store.set(Flags { no_suid: true, no_dev: true, ..Flags::default() }, Some(users))?;
+            mounts.push(store);
+        }
         if Path::new(inside::ALTERNATIVES).is_dir() {
             let alternatives = Detached::clone_of(CWD, Path::new(inside::ALTERNATIVES))?;
             alternatives.set(Flags::CODE, None)?;

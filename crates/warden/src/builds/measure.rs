@@ -79,6 +79,8 @@ fn measure(folder: &Path, max_bytes: u64, max_files: u64) -> io::Result<Option<S
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
     let open = |dir: &OwnedFd, name: &std::ffi::CStr| rustix::fs::openat(dir, name, flags, Mode::empty());
     let root = rustix::fs::open(folder, flags, Mode::empty())?;
+    // What is mounted in it (layers put together) lies elsewhere in it already.
+    let device = rustix::fs::fstat(&root)?.st_dev;
     let mut stack: Vec<(OwnedFd, Dir)> = vec![(root.try_clone()?, Dir::new(root)?)];
     let (mut bytes, mut files) = (0_u64, 0_u64);
     while let Some((fd, dir)) = stack.last_mut() {
@@ -95,6 +97,9 @@ fn measure(folder: &Path, max_bytes: u64, max_files: u64) -> io::Result<Option<S
             continue;
         }
         let Ok(found) = rustix::fs::statat(fd.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        if found.st_dev != device {
+            continue;
+        }
         files += 1;
         bytes = bytes.saturating_add(u64::try_from(found.st_blocks).unwrap_or(0).saturating_mul(512));
         if files > max_files {
