@@ -5,7 +5,7 @@ use crate::http::{self, Answer, Request};
 use crate::wait;
 use anyhow::Context as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How to start it.
 #[derive(Debug)]
 pub(crate) struct Bare {
-    /// The interpreter itself: version managers put scripts in its place.
-    node: PathBuf,
+    /// The interpreter itself (version managers put scripts in its place), or a compiled program.
+    program: PathBuf,
+    /// What it runs.
+    script: Option<PathBuf>,
 }
 
 impl Bare {
@@ -33,7 +35,13 @@ impl Bare {
         let output = Command::new("node").args(["-p", "process.execPath"]).env_clear().envs(kept).output();
         let output = output.context("cannot run node")?;
         anyhow::ensure!(output.status.success(), "node does not answer");
-        Ok(Self { node: PathBuf::from(String::from_utf8(output.stdout)?.trim()) })
+        let program = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+        Ok(Self { program, script: Some(crate::root().join("bench/peer/server.js")) })
+    }
+
+    /// A compiled program.
+    pub(crate) fn of(program: &Path) -> Self {
+        Self { program: program.to_owned(), script: None }
     }
 
     /// From the wish for a process to the first byte.
@@ -57,8 +65,8 @@ impl Bare {
 
     fn start(&self) -> anyhow::Result<(Running, Answer)> {
         let port = free_port()?;
-        let mut command = Command::new(&self.node);
-        command.arg(crate::root().join("bench/peer/server.js")).env_clear().env("PORT", port.to_string());
+        let mut command = Command::new(&self.program);
+        command.args(&self.script).env_clear().env("PORT", port.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let running = Running::start(&mut command, GRACE)?;
         let answer = first_answer(port, PAUSE)?;

@@ -23,10 +23,28 @@ const LOOK: Duration = Duration::from_micros(500);
 /// rarer than those to a bare process; one millisecond of some hundreds on average.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// A daemon with the peer's image.
+/// What is in a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Image {
+    /// Node and the handler.
+    Node,
+    /// The handler as a static program.
+    Compiled,
+}
+
+impl Image {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Node => "dockless-bench-peer",
+            Self::Compiled => "dockless-bench-compiled",
+        }
+    }
+}
+
+/// A daemon with the peers' images.
 #[derive(Debug)]
 pub(crate) struct Docker {
-    /// What the script said: host, client, config, image, daemon, driver, network.
+    /// What the script said: host, client, config, image, program, registry, daemon, driver, network.
     facts: BTreeMap<String, String>,
     _script: Running,
 }
@@ -65,14 +83,25 @@ impl Docker {
     ///
     /// # Errors
     /// A command fails, or the answer is not the handler's.
-    pub(crate) fn sample(&self) -> anyhow::Result<Duration> {
+    pub(crate) fn sample(&self, image: Image) -> anyhow::Result<Duration> {
         let port = free_port()?;
         let publish = format!("127.0.0.1:{port}:8080");
         let began = Instant::now();
-        let id = self.run(&["run", "-d", "-p", &publish, self.fact("image")])?;
+        let id = self.run(&["run", "-d", "-p", &publish, image.name()])?;
         let answer = first_answer(port, PAUSE);
         self.run(&["rm", "-f", id.trim()])?;
         Ok(answer?.first_byte - began)
+    }
+
+    /// The same image's name in a registry.
+    pub(crate) fn reference(&self, image: Image) -> String {
+        let name = image.name().trim_start_matches("dockless-bench-");
+        format!("{}/{name}:latest", self.fact("registry"))
+    }
+
+    /// The compiled program itself.
+    pub(crate) fn program(&self) -> &Path {
+        Path::new(self.fact("program"))
     }
 
     fn fact(&self, name: &str) -> &str {

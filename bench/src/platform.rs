@@ -113,9 +113,27 @@ impl Platform {
             std::fs::write(&path, bytes)?;
             std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
         }
+        self.deployed(name, |command| {
+            command.arg(&source);
+        })
+    }
+
+    /// Deploys an image of a registry, with a core of its own, under a name.
+    ///
+    /// # Errors
+    /// The command line fails, with what it says.
+    pub(crate) fn deploy_image(&self, name: &str, reference: &str) -> anyhow::Result<Site> {
+        self.deployed(name, |command| {
+            command.args(["--image", reference, "--slot", "c1-m512"]);
+        })
+    }
+
+    fn deployed(&self, name: &str, what: impl FnOnce(&mut Command)) -> anyhow::Result<Site> {
         let (said, log) = (self.folder.join("url"), self.folder.join("deploy.log"));
         let mut command = Command::new(&self.binary);
-        command.arg("deploy").arg(&source).args(["--name", name, "--yes", "--no-progress"]);
+        command.arg("deploy");
+        what(&mut command);
+        command.args(["--name", name, "--yes", "--no-progress"]);
         command.args(["--server", &format!("http://{}", self.address)]).env("DOCKLESS_TOKEN", &self.token);
         command.stdin(Stdio::null()).stdout(File::create(&said)?).stderr(File::create(&log)?);
         let mut running = Running::start(&mut command, GRACE)?;

@@ -11,8 +11,12 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// Rows in the order of the table, and what they are.
-const ROWS: [(&str, &str); 25] = [
+const ROWS: [(&str, &str); 29] = [
     ("docker", "docker run -d -p, first byte"),
+    ("docker-compiled", "docker run -d -p of the compiled image, first byte"),
+    ("bare-compiled", "compiled program with an empty environment, first byte"),
+    ("cold-compiled", "cold service, compiled image, first byte"),
+    ("cold-compiled-boot", "  of which the start"),
     ("bare", "bare node, first byte"),
     ("cold-shelf", "cold function, shelf hit, first byte"),
     ("cold-shelf-boot", "  of which the start, by the server"),

@@ -3,7 +3,7 @@
 use crate::awake::Awake;
 use crate::bare::{Bare, Resident};
 use crate::density::{self, Group};
-use crate::docker::Docker;
+use crate::docker::{Docker, Image};
 use crate::files;
 use crate::machine::Machine;
 use crate::platform::{Platform, Site};
@@ -48,6 +48,7 @@ struct Cold<'a> {
     part: &'static str,
     platform: &'a Platform,
     site: Site,
+    path: &'static str,
     expected: Start,
 }
 
@@ -57,7 +58,8 @@ struct Cold<'a> {
 /// Something cannot be started, a row fails again and again, or Ctrl-C.
 pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
     let wants = |row: &str| plan.wanted.contains(row);
-    let docker = if wants("docker") && plan.docker {
+    let images = ["docker", "docker-compiled", "cold-compiled", "bare-compiled"];
+    let docker = if images.into_iter().any(wants) && plan.docker {
         crate::say("starting a Docker daemon");
         Some(Docker::start(&plan.folder.join("docker"))?)
     } else {
@@ -78,11 +80,19 @@ pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
     let mut cold = Vec::new();
     if wants("cold-shelf") {
         let site = shelf.deploy("bench-shelf", &sources)?;
-        cold.push(Cold { row: "cold-shelf", part: "cold-shelf-boot", platform: &shelf, site, expected: Start::Shelf });
+        let (path, expected) = ("/api/date", Start::Shelf);
+        cold.push(Cold { row: "cold-shelf", part: "cold-shelf-boot", platform: &shelf, site, path, expected });
     }
     if let Some(platform) = miss.as_ref().filter(|_| wants("cold-miss")) {
         let site = platform.deploy("bench-miss", &sources)?;
-        cold.push(Cold { row: "cold-miss", part: "cold-miss-boot", platform, site, expected: Start::New });
+        let (path, expected) = ("/api/date", Start::New);
+        cold.push(Cold { row: "cold-miss", part: "cold-miss-boot", platform, site, path, expected });
+    }
+    let bare_compiled = docker.as_ref().filter(|_| wants("bare-compiled")).map(|docker| Bare::of(docker.program()));
+    if let Some(docker) = docker.as_ref().filter(|_| wants("cold-compiled")) {
+        let site = shelf.deploy_image("cold-compiled", &docker.reference(Image::Compiled))?;
+        let (path, expected) = ("/", Start::New);
+        cold.push(Cold { row: "cold-compiled", part: "cold-compiled-boot", platform: &shelf, site, path, expected });
     }
     let frozen =
         if wants("frozen") { Some((shelf.deploy("bench-frozen", &sources)?, Bare::find()?.stay()?)) } else { None };
@@ -99,11 +109,21 @@ pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
         }
         if let Some(docker) = &docker {
             machine.quiet()?;
-            keep(&mut rows, "docker", docker.sample())?;
+            if wants("docker") {
+                keep(&mut rows, "docker", docker.sample(Image::Node))?;
+            }
+            if wants("docker-compiled") {
+                machine.quiet()?;
+                keep(&mut rows, "docker-compiled", docker.sample(Image::Compiled))?;
+            }
         }
         if let Some(bare) = &bare {
             machine.quiet()?;
             keep(&mut rows, "bare", bare.sample())?;
+        }
+        if let Some(bare) = &bare_compiled {
+            machine.quiet()?;
+            keep(&mut rows, "bare-compiled", bare.sample())?;
         }
         for cold in &cold {
             cold.round(&mut rows, &mut machine)?;
@@ -140,7 +160,7 @@ impl Cold<'_> {
         self.platform.shelf_is_full()?;
         machine.quiet()?;
         self.platform.expect_none(&self.site)?;
-        let sample = self.platform.request(&self.site, "/api/date");
+        let sample = self.platform.request(&self.site, self.path);
         let answered = Instant::now();
         keep_told(rows, self.row, Some(self.part), self.expected, sample)?;
         if self.expected == Start::Shelf {
