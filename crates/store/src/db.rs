@@ -47,12 +47,24 @@ impl Db {
             // What is deleted or overwritten is overwritten with zeros: it may have been a secret once.
             .pragma("secure_delete", "ON")
             .foreign_keys(true);
-        let write = SqlitePoolOptions::new()
-            .max_connections(1)
-            // Builds write their log here while requests wait: longer than any transaction of another process.
-            .acquire_timeout(BUSY * 3)
-            .connect_with(options.clone())
-            .await?;
+        let began = std::time::Instant::now();
+        let write = loop {
+            let connecting = SqlitePoolOptions::new()
+                .max_connections(1)
+                // Builds write their log here while requests wait: longer than any transaction of another process.
+                .acquire_timeout(BUSY * 3)
+                .connect_with(options.clone());
+            match connecting.await {
+                // Two processes that make one file at once: turning its journal over waits for nobody (SQLITE_BUSY at
+                // once, whatever the timeout).
+                Err(sqlx::Error::Database(error))
+                    if error.code().is_some_and(|code| code == "5") && began.elapsed() < BUSY =>
+                {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                other => break other?,
+            }
+        };
         migrate::run(&write).await?;
         let read =
             SqlitePoolOptions::new().max_connections(READERS).connect_with(options.pragma("query_only", "ON")).await?;
