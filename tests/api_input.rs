@@ -8,7 +8,7 @@ use std::path::Path;
 
 const CREATE: &str = "/v13/deployments";
 /// The largest body of a creation.
-const MOST_CREATE: usize = 10 * 1024 * 1024;
+const MOST_CREATE: usize = 32 * 1024 * 1024;
 
 fn server() -> Server {
     Server::start(Options::new(env!("CARGO_BIN_EXE_dockless")))
@@ -96,7 +96,7 @@ fn too_much_is_refused_without_being_read_to_its_end() {
     let server = server();
     let api = server.api();
     // A source of too many files that fits into a body.
-    let files: Vec<Value> = (0..15_001).map(|number| json!({ "file": format!("{number}"), "data": "" })).collect();
+    let files: Vec<Value> = (0..150_001).map(|number| json!({ "file": format!("{number}"), "data": "" })).collect();
     refused(&api.post(CREATE, &json!({ "name": "app", "files": files })), 400, "too_many_files");
 
     // A body that says how long it is: the answer comes before the body.
@@ -117,8 +117,8 @@ fn too_much_is_refused_without_being_read_to_its_end() {
     let mut connection = api.open();
     let upload = Request::new("POST", "/v2/files")
         .header("x-now-digest", &Api::digest(b""))
-        .header("x-now-size", "104857601")
-        .header("content-length", "104857601");
+        .header("x-now-size", "8589934593")
+        .header("content-length", "8589934593");
     connection.start_head(&api.signed(upload)).unwrap();
     refused(&connection.response("POST").unwrap(), 413, "size_limit_exceeded");
 
@@ -211,37 +211,17 @@ fn creating_again_what_was_just_created_is_the_same_deployment() {
     server.stop();
 }
 
-/// What each route needs beside a token: made from the router's own list, so that a new route without a row fails here.
-fn rows(deployment: &str) -> Vec<(&'static str, &'static str, String)> {
-    let with = |path: &str| path.replace("{x}", deployment);
-    vec![
-        ("GET", "/user", "/v2/user".to_owned()),
-        ("GET", "/teams", "/v1/teams".to_owned()),
-        ("POST", "/files", "/v2/files".to_owned()),
-        ("POST", "/deployments", CREATE.to_owned()),
-        ("GET", "/deployments", "/v6/deployments".to_owned()),
-        ("GET", "/deployments/get", "/v10/now/deployments/get?url=x.localhost".to_owned()),
-        ("GET", "/deployments/{x}", with("/v13/deployments/{x}")),
-        ("GET", "/deployments/{x}/builds", with("/v11/deployments/{x}/builds")),
-        ("GET", "/deployments/{x}/events", with("/v3/now/deployments/{x}/events")),
-        ("DELETE", "/deployments/{x}", with("/v13/deployments/{x}")),
-        ("GET", "/instances", "/v1/instances".to_owned()),
-        ("POST", "/deployments/{x}/sleep", with("/v1/deployments/{x}/sleep")),
-        ("GET", "/deployments/{x}/logs", with("/v1/deployments/{x}/logs")),
-        ("GET", "/status", "/v1/status".to_owned()),
-        ("POST", "/upgrade", "/v1/upgrade".to_owned()),
-    ]
-}
-
 #[test]
 fn no_route_answers_without_a_token_that_is_known() {
     let server = server();
     let page = page(&server);
-    let rows = rows(page.id.as_str());
     let pid = server.servers()[0].pid;
-    for (method, path) in dockless_api::routes() {
-        let row = rows.iter().find(|(known, name, _)| *known == method.as_str() && *name == path);
-        let Some((_, _, target)) = row else { panic!("{method} {path} has no row in the table of this test") };
+    let routes = dockless_api::routes();
+    assert!(routes.len() > 30, "{routes:?}");
+    for (method, path) in routes {
+        // Everything that a route names is the owner's own: only the token is missing.
+        let target = &format!("/v1{}", path.replace("{x}", page.id.as_str()).replace("{y}", page.id.as_str()));
+        assert!(!target.contains('{'), "{method} {path} has a part that this test does not know");
         let call = |token: Option<&str>| server.api().with_token(token).send(Request::new(method.as_str(), target));
         refused(&call(None), 401, "unauthorized");
         for token in ["wrong", &"x".repeat(40), &"x".repeat(10_000), server.token()[1..].as_ref()] {
@@ -256,7 +236,6 @@ fn no_route_answers_without_a_token_that_is_known() {
         let basic = Request::new(method.as_str(), target).header("authorization", &format!("Basic {}", server.token()));
         refused(&doubled.send(basic), 401, "unauthorized");
     }
-    assert_eq!(rows.len(), dockless_api::routes().len(), "a row without a route");
     assert_eq!(page.get("/").expect(200).text(), "hello", "nothing was removed");
     assert_eq!(server.servers()[0].pid, pid, "nothing was replaced");
     server.stop();
@@ -311,12 +290,19 @@ fn what_belongs_to_another_account_does_not_exist() {
     let stranger = server.api().with_token(Some(&stranger(&server)));
     assert_eq!(stranger.get("/v2/user").expect(200).json()["user"]["username"], "stranger");
 
-    for (method, _, target) in rows(page.id.as_str()) {
-        if !target.contains(page.id.as_str()) {
+    for (method, path) in dockless_api::routes() {
+        // Bounds are read before anything is looked up; that they are nobody else's is shown beside the router.
+        if !path.starts_with("/deployments/{x}") || matches!(method.as_str(), "PATCH" | "PUT") {
             continue;
         }
+        let (method, target) = (method.as_str(), format!("/v1{}", path.replace("{x}", page.id.as_str())));
         for target in [target.clone(), target.replace(page.id.as_str(), page.host.as_str())] {
-            let answer = stranger.send(Request::new(method, &target));
+            let mut request = Request::new(method, &target);
+            if method == "POST" {
+                request =
+                    request.header("content-type", "application/json").body(r#"{"alias":"theirs","scale":"auto"}"#);
+            }
+            let answer = stranger.send(request);
             assert_eq!(answer.status(), 404, "{method} {target}: {answer:?}");
         }
     }

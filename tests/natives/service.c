@@ -148,6 +148,17 @@ static void answer(int fd, char *head, char *body, size_t have) {
       put(fd, more, (size_t)got);
       left -= (size_t)got;
     }
+  } else if (!strncmp(path, "/swallow", 8)) {
+    // How many bytes came.
+    static __thread char more[65536];
+    size_t total = have < wanted ? have : wanted;
+    while (total < wanted) {
+      ssize_t got = recv(fd, more, wanted - total < sizeof more ? wanted - total : sizeof more, 0);
+      if (got <= 0) break;
+      total += (size_t)got;
+    }
+    snprintf(text, sizeof text, "%zu", total);
+    say(fd, text);
   } else if (!strncmp(path, "/stream", 7)) {
     // Three pieces, the next one when /free was asked.
     const char *start = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";

@@ -12,7 +12,7 @@ pub(crate) struct BuildArgs {
     /// Registry that builds install from; default: what the machine's npm is configured to use
     #[arg(long, value_name = "URL", env = "DOCKLESS_NPM_REGISTRY")]
     npm_registry: Option<String>,
-    /// Another host that builds may connect to, HOST[:PORT]; may be repeated. The registries of npm and yarn always are
+    /// Another host that builds may connect to, HOST or HOST:PORT; may be repeated. The registries of npm and yarn always are
     #[arg(long, value_name = "HOST", env = "DOCKLESS_BUILD_ALLOW", value_delimiter = ',')]
     build_allow: Vec<Allowed>,
     /// HTTP proxy through which builds reach registries; default: that of the machine's npm. "none" for none

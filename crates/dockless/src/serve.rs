@@ -41,8 +41,8 @@ pub(crate) struct Args {
     /// File with settings: each flag of this command is a key there
     #[arg(long, value_name = "FILE", env = "DOCKLESS_CONFIG")]
     config: Option<PathBuf>,
-    /// Where to listen, ADDRESS[=ROLE][+tls]; may be repeated. ROLE is api, apps or both; both is the default on the
-    /// loopback, apps elsewhere. With a certificate the listeners marked +tls speak HTTPS, or all if none is marked
+    /// Where to listen: ADDRESS or ADDRESS=ROLE, with +tls behind; may be repeated. ROLE is api, apps or both; both on the
+    /// loopback, apps elsewhere if not given. With a certificate the listeners marked +tls speak HTTPS, or all if none is marked
     #[arg(long, value_name = "ADDR", env = "DOCKLESS_LISTEN", value_delimiter = ',', default_value = "127.0.0.1:3000")]
     listen: Vec<Listen>,
     #[command(flatten)]
