@@ -2,23 +2,25 @@
 
 use crate::{
     BuildError, Container, MAX_BUNDLE_BYTES, Plan, Project, Source, SourceFile, Step, documents,
-    functions::Functions,
+    functions::{self, Functions},
     statics::{content_type, output_path},
 };
 use dockless_model::{SourcePath, output::StaticFile};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Decides what a source without configuration is: `api/**/*.{js,mjs,cjs}` are functions, `public/` is the web root if
+/// Decides what a source without configuration is: `api/**/*.{js,mjs,cjs,py}` are functions (Python files with a handler), `public/` is the web root if
 /// there is one, else all other files are served.
 ///
 /// # Errors
 /// Every variant of [`BuildError`] that needs no machine to find out.
 pub fn detect(source: &Source) -> Result<Plan, BuildError> {
     refuse_files_that_are_folders(source.files.keys())?;
-    let functions = Functions::among(source.files.keys())?;
+    let functions = Functions::among(source)?;
     let has_functions = !functions.outputs.is_empty();
     let settings = documents::check(source)?;
-    let entrypoints: Vec<SourcePath> = functions.outputs.keys().cloned().collect();
+    let hides_api = has_functions || source.files.keys().any(functions::is_code);
+    let of_node = |path: &&SourcePath| functions::language(path) == "node";
+    let entrypoints: Vec<SourcePath> = functions.outputs.keys().filter(of_node).cloned().collect();
     let container = container(source, &settings)?;
     // Beside a Dockerfile packages matter to functions alone.
     let plain = container.is_some() && !has_functions;
@@ -31,7 +33,7 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
         // Of a server's source nothing is served but by the server.
         .filter(|_| container.is_none())
         .filter_map(|(path, file)| {
-            let output = output_path(path, has_public, has_functions)?;
+            let output = output_path(path, has_public, hides_api)?;
             let content_type = content_type(&output);
             Some((output, StaticFile::new(file.blob, file.size, content_type)))
         })
@@ -47,9 +49,9 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
         .iter()
         .filter_map(|(entrypoint, output)| {
             let file = source.files.get(entrypoint)?.clone();
-            let (entrypoint, output) = (entrypoint.clone(), output.clone());
+            let (entrypoint, output, language) = (entrypoint.clone(), output.clone(), functions::language(entrypoint));
             let documents::FunctionSettings { include, exclude, limits } = settings.function(&entrypoint);
-            Some(Step { entrypoint, file, output, language: "node", limits, include, exclude })
+            Some(Step { entrypoint, file, output, language, limits, include, exclude })
         })
         .collect::<Vec<_>>();
     let mut routes = functions.routes;
@@ -196,9 +198,37 @@ mod tests {
         ] {
             assert_eq!(ask(&plan, path), Some((output.into(), query.map(str::to_owned))), "{path}");
         }
-        for path in ["/api", "/api/user", "/api/user/7/8", "/api/_lib/helper", "/package.json", "/api/date.py"] {
+        for path in ["/api", "/api/user", "/api/user/7/8", "/api/_lib/helper", "/package.json", "/api/date.rb"] {
             assert_eq!(ask(&plan, path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn python_files_with_a_handler_are_functions() {
+        let files = ["api/hello.py", "api/helper.py", "api/[id].py", "api/date.js", "requirements.txt", "lib/x.py"];
+        let handler = "class handler(BaseHTTPRequestHandler): ...";
+        let mut plan = source(&files);
+        for (path, text) in [("api/hello.py", handler), ("api/helper.py", "x = 1"), ("api/[id].py", "app = 1")] {
+            plan = with_document(plan, path, text);
+        }
+        let plan = detect(&plan).unwrap();
+        let steps: Vec<_> = plan.steps.iter().map(|step| (step.output.as_str(), step.language)).collect();
+        assert_eq!(steps, [("api/[id]", "python"), ("api/date", "node"), ("api/hello", "python")]);
+        assert_eq!(keys(&plan.files), ["lib/x.py"]);
+        assert_eq!(keys(&bundle(&plan)), ["api/[id].py", "api/helper.py", "lib/x.py", "requirements.txt"]);
+        for (path, output) in [
+            ("/api/hello", "api/hello"),
+            ("/api/hello.py", "api/hello"),
+            ("/api/7.py", "api/[id]"),
+            ("/api/7", "api/[id]"),
+        ] {
+            assert_eq!(ask(&plan, path).map(|(output, _)| output).as_deref(), Some(output), "{path}");
+        }
+        // Helpers alone are neither functions nor text for everybody.
+        let helpers = with_document(source(&["api/helper.py", "index.html"]), "api/helper.py", "x = 1");
+        assert_eq!(keys(&detect(&helpers).unwrap().files), ["index.html"]);
+        let clash = source(&["api/a.py", "api/a.js"]);
+        assert_eq!(detect(&clash).unwrap_err().code(), "conflicting_file_path");
     }
 
     #[test]
@@ -248,7 +278,7 @@ mod tests {
         for (case, source, code) in [
             ("nothing", source(&[]), "nothing_to_deploy"),
             ("only tooling", source(&["README.md"]), "nothing_to_deploy"),
-            ("python", source(&["api/a.js", "api/hello.py"]), "unsupported_language"),
+            ("go", source(&["api/a.js", "api/hello.go"]), "unsupported_language"),
             ("typescript", source(&["api/a.ts"]), "unsupported_language"),
             ("php elsewhere", source(&["index.php"]), "unsupported_language"),
             ("two for one path", source(&["api/a.js", "api/a.mjs"]), "conflicting_file_path"),

@@ -89,7 +89,7 @@ impl Settings {
 pub(crate) fn check(source: &Source) -> Result<Settings, BuildError> {
     let mut settings = Settings::default();
     for (path, bytes) in &source.documents {
-        if Source::DOCKERFILES.contains(&path.as_str()) {
+        if path.extension() != Some("json") {
             continue;
         }
         let document = parse(bytes).map_err(|error| BuildError::Malformed { path: path.clone(), source: error })?;

@@ -273,10 +273,14 @@ impl BuildError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Empty => "add an index.html or a function such as api/date.js".to_owned(),
-            Self::UnsupportedLanguage { .. } => "this version runs Node (.js, .mjs, .cjs) only; a file that is no \
-                function can be kept out by a name that begins with an underscore"
+            Self::Empty => "add an index.html or a function such as api/date.js; a file in Python is \
+                one if it defines `app` or `handler`"
                 .to_owned(),
+            Self::UnsupportedLanguage { .. } => {
+                "this version runs Node.js (.js, .mjs, .cjs) and Python (.py) only; a file that is no \
+                function can be kept out by a name that begins with an underscore"
+                    .to_owned()
+            }
             Self::ConflictingSegment { segment, .. } => {
                 format!("give each parameter of a path a name of its own, not [{segment}] twice")
             }
@@ -315,7 +319,9 @@ impl BuildError {
                 let list: Vec<String> = biggest.iter().map(|(path, size)| format!("{path} ({size} bytes)")).collect();
                 format!("the largest files are {}; what is served as it is belongs under public/", list.join(", "))
             }
-            Self::NoRuntime { language } => format!("install {language} on the server and restart it"),
+            Self::NoRuntime { language } => {
+                format!("install {language} on the server, or name it with --{language} PATH, and restart the server")
+            }
             Self::Pull(error) => return error.hint(),
             Self::Unpack { .. } => return None,
             Self::Malformed { source, .. } => source.to_string(),

@@ -1,7 +1,7 @@
 //! Which files are functions.
 
 use crate::{
-    BuildError,
+    BuildError, Source, python,
     segments::{Segments, find_conflict},
 };
 use dockless_model::{
@@ -13,12 +13,15 @@ use std::collections::BTreeMap;
 /// Extensions that the Node launcher loads.
 const NODE: [&str; 3] = ["js", "mjs", "cjs"];
 /// Extensions that make functions on this platform, though not with this version.
-const LATER: [&str; 7] = ["ts", "tsx", "py", "php", "go", "rb", "rs"];
+const LATER: [&str; 6] = ["ts", "tsx", "php", "go", "rb", "rs"];
+/// Extensions under which functions answer as well, for routes.
+pub(crate) const ANSWERING: &str = "js|mjs|cjs|py";
 
 /// What a path is to the detection of functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Node,
+    Python,
     Unsupported,
     No,
 }
@@ -36,11 +39,29 @@ fn kind(path: &SourcePath) -> Kind {
         Kind::No
     } else if NODE.contains(&extension) {
         Kind::Node
+    } else if extension == "py" {
+        Kind::Python
     } else if LATER.contains(&extension) {
         Kind::Unsupported
     } else {
         Kind::No
     }
+}
+
+/// Whether a file's content decides whether it is a function.
+pub(crate) fn is_read(path: &SourcePath) -> bool {
+    kind(path) == Kind::Python
+}
+
+/// Whether a file is written in a language of functions: such files below `api/` are never served as text.
+pub(crate) fn is_code(path: &SourcePath) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    path.as_str().starts_with("api/") && (extension == "py" || NODE.contains(&extension))
+}
+
+/// The language of an entrypoint.
+pub(crate) fn language(path: &SourcePath) -> &'static str {
+    if path.extension() == Some("py") { "python" } else { "node" }
 }
 
 /// Entrypoints → output paths, and the routes they need.
@@ -55,11 +76,16 @@ pub(crate) struct Functions {
 impl Functions {
     /// # Errors
     /// Languages without a runtime, conflicting paths, segments that are no parameters.
-    pub(crate) fn among<'a>(paths: impl Iterator<Item = &'a SourcePath>) -> Result<Self, BuildError> {
-        let (mut node, mut unsupported) = (Vec::new(), Vec::new());
-        for path in paths {
+    pub(crate) fn among(source: &Source) -> Result<Self, BuildError> {
+        let (mut found, mut unsupported) = (Vec::new(), Vec::new());
+        for path in source.files.keys() {
             match kind(path) {
-                Kind::Node => node.push(Segments::parse(path)),
+                Kind::Node => found.push(Segments::parse(path)),
+                // One that was too long to be read tells when it is loaded.
+                Kind::Python if source.documents.get(path).is_none_or(|text| python::defines_handler(text)) => {
+                    found.push(Segments::parse(path));
+                }
+                Kind::Python => {}
                 Kind::Unsupported => unsupported.push(path.clone()),
                 Kind::No => {}
             }
@@ -67,22 +93,22 @@ impl Functions {
         if !unsupported.is_empty() {
             return Err(BuildError::UnsupportedLanguage { files: unsupported });
         }
-        let mut node = node.into_iter().collect::<Result<Vec<_>, _>>()?;
-        if let Some((first, second)) = find_conflict(&node) {
+        let mut found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if let Some((first, second)) = find_conflict(&found) {
             return Err(BuildError::ConflictingPaths { first: first.clone(), second: second.clone() });
         }
-        node.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        found.sort_by(|a, b| a.rank().cmp(&b.rank()));
         let mut routes = Vec::new();
-        if !node.is_empty() {
+        if !found.is_empty() {
             // `/api/date.js` is `/api/date`.
             routes.push(Route {
-                src: format!("/(api/.+)\\.(?:{})", NODE.join("|")),
+                src: format!("/(api/.+)\\.(?:{ANSWERING})"),
                 dest: "/$1".to_owned(),
                 phase: Phase::Filesystem,
             });
         }
-        routes.extend(node.iter().filter_map(Segments::route));
-        let outputs = node.iter().map(|segments| (segments.path().clone(), segments.output())).collect();
+        routes.extend(found.iter().filter_map(Segments::route));
+        let outputs = found.iter().map(|segments| (segments.path().clone(), segments.output())).collect();
         Ok(Self { outputs, routes })
     }
 }

@@ -24,6 +24,7 @@ mod install;
 mod log;
 mod packages;
 mod plan;
+mod python;
 mod run;
 mod segments;
 mod settings;

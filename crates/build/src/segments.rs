@@ -1,6 +1,7 @@
 //! Paths of functions: which segments are parameters, which paths clash, what routes they need.
 
 use crate::BuildError;
+use crate::functions::ANSWERING;
 use dockless_model::{
     SourcePath,
     output::{Phase, Route},
@@ -68,14 +69,14 @@ impl<'a> Segments<'a> {
             let last = index + 1 == self.parts.len();
             match part {
                 Segment::Text("index") if last => {
-                    src.push_str("(?:/index(?:\\.(?:js|mjs|cjs))?)?");
+                    src.push_str(&format!("(?:/index(?:\\.(?:{ANSWERING}))?)?"));
                     dest.push_str("/index");
                 }
                 Segment::Text(text) => {
                     src.push('/');
                     src.push_str(&src_literal(text));
                     if last {
-                        src.push_str("(?:\\.(?:js|mjs|cjs))?");
+                        src.push_str(&format!("(?:\\.(?:{ANSWERING}))?"));
                     }
                     dest.push('/');
                     dest.push_str(&dest_literal(text));

@@ -1,6 +1,6 @@
 //! An uploaded tree.
 
-use crate::{BuildError, SourceFile};
+use crate::{BuildError, SourceFile, functions};
 use dockless_blob::BlobStore;
 use dockless_model::SourcePath;
 use std::collections::BTreeMap;
@@ -26,11 +26,12 @@ impl Source {
         ["Dockerfile.vercel", "Containerfile.vercel", "Dockerfile", "Containerfile"];
 
     /// Whether the content of this file decides about the build: `now.json`, `vercel.json` and Dockerfiles at the root, `package.json`
-    /// anywhere but among installed packages.
+    /// anywhere but among installed packages, Python files below `api/`.
     #[must_use]
     pub fn is_document(path: &SourcePath) -> bool {
         matches!(path.as_str(), "now.json" | "vercel.json")
             || Self::DOCKERFILES.contains(&path.as_str())
+            || functions::is_read(path)
             || (path.file_name() == "package.json" && !path.as_str().split('/').any(|part| part == "node_modules"))
     }
 
@@ -50,6 +51,9 @@ impl Source {
         // The root's own before those of folders deep below.
         files_first.sort_by_key(|(path, _)| path.as_str().matches('/').count());
         for (path, file) in files_first.into_iter().take(MAX_DOCUMENTS) {
+            if file.size > MAX_DOCUMENT && functions::is_read(path) {
+                continue;
+            }
             if file.size > MAX_DOCUMENT {
                 return Err(BuildError::DocumentTooLarge { path: path.clone(), bytes: file.size });
             }

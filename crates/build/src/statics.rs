@@ -3,7 +3,7 @@
 use dockless_model::SourcePath;
 
 /// Files that steer deployments and are not served from a source tree without `public/`.
-const TOOLING: [&str; 15] = [
+const TOOLING: [&str; 21] = [
     "package.json",
     "package-lock.json",
     "npm-shrinkwrap.json",
@@ -11,6 +11,12 @@ const TOOLING: [&str; 15] = [
     "pnpm-lock.yaml",
     "bun.lock",
     "bun.lockb",
+    "requirements.txt",
+    "Pipfile",
+    "Pipfile.lock",
+    "pyproject.toml",
+    "uv.lock",
+    ".python-version",
     "pnpm-workspace.yaml",
     ".npmrc",
     "now.json",

@@ -26,17 +26,17 @@ pub(crate) struct BuildArgs {
 /// The npm to capture, if there is one, and what builds are told.
 pub(crate) fn prepare(args: &BuildArgs, node: &Captured) -> anyhow::Result<(Option<Captured>, BuildSettings)> {
     let interpreter = node.interpreter().context("the captured tree has no interpreter")?;
-    let mut machine = NpmSettings::of_machine(&interpreter, |name| std::env::var(name).ok());
+    let mut machine = NpmSettings::of_machine(interpreter, |name| std::env::var(name).ok());
     if let Some(file) = machine.certificates.take_if(|file| !file.is_file()) {
         tracing::warn!(file = %file.display(), "the certificates that npm is told to trust are not there");
     }
-    let npm = Captured::npm(&interpreter, machine.certificates.as_deref())?;
+    let npm = Captured::npm(interpreter, machine.certificates.as_deref())?;
     if npm.is_none() {
         tracing::warn!("no npm beside {}: projects with packages cannot be built", interpreter.display());
     }
     let mut settings = BuildSettings {
         certificates: machine.certificates.is_some(),
-        headers: headers(&interpreter, &node.version),
+        headers: headers(interpreter, &node.version),
         cache_bytes: args.build_cache.saturating_mul(1 << 20),
         ..BuildSettings::default()
     };

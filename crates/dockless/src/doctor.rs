@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Node.js interpreter that functions would get
     #[arg(long, value_name = "PATH", env = "DOCKLESS_NODE", default_value = "node")]
     node: PathBuf,
+    /// Python interpreter that functions would get
+    #[arg(long, value_name = "PATH", env = "DOCKLESS_PYTHON", default_value = "python3")]
+    python: PathBuf,
 }
 
 /// How bad it is.
@@ -126,6 +129,14 @@ fn examine(data: &Path, args: &Args) -> Vec<Line> {
             "node",
             format!("{:#}", anyhow::Error::from(error)),
             "apt install nodejs, or name another with --node PATH (DOCKLESS_NODE)",
+        ),
+    });
+    lines.push(match Captured::python(&args.python) {
+        Ok(python) => Line::ok("python", format!("{} {}", args.python.display(), python.version)),
+        Err(error) => Line::warn(
+            "python",
+            format!("{:#}", anyhow::Error::from(error)),
+            "for functions in Python: apt install python3, or name another with --python PATH (DOCKLESS_PYTHON)",
         ),
     });
     lines.push(machine::buildah());

@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// Node.js interpreter that functions get: a path, or a name to be found in PATH
     #[arg(long, value_name = "PATH", env = "DOCKLESS_NODE", default_value = "node")]
     node: PathBuf,
+    /// Python interpreter that functions get: a path, or a name to be found in PATH; default: python3, if there is one
+    #[arg(long, value_name = "PATH", env = "DOCKLESS_PYTHON")]
+    python: Option<PathBuf>,
     /// Seconds for requests in flight when the platform stops
     #[arg(long, value_name = "SECONDS", env = "DOCKLESS_GRACE", default_value_t = 10)]
     grace: u64,
@@ -110,6 +113,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
     // Everything that can be wrong is found before a port is bound.
     let node = Captured::node(&args.node)?;
     let (npm, builds) = builds::prepare(&args.builds, &node)?;
+    let python = python(args.python.as_deref())?;
     let mut listeners: Vec<OwnedFd> = Vec::new();
     let mut bound = Vec::new();
     for listen in &args.listen {
@@ -187,11 +191,24 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         announcement: announcement.to_string(),
         ready_line: format!("dockless is ready on {url} (domain {}, data {})", args.domain, data.display()),
         notify: std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
-        runtimes: std::iter::once(node).chain(npm).map(captured_source).collect(),
+        runtimes: std::iter::once(node).chain(npm).chain(python).map(captured_source).collect(),
         grace: Duration::from_secs(args.grace),
         data,
     };
     Ok(dockless_warden::run(warden)?)
+}
+
+/// The Python of this machine. One that was not asked for may be missing: then functions in it are refused.
+fn python(named: Option<&Path>) -> anyhow::Result<Option<Captured>> {
+    match (Captured::python(named.unwrap_or(Path::new("python3"))), named) {
+        (Ok(python), _) => Ok(Some(python)),
+        (Err(error), Some(_)) => Err(error.into()),
+        (Err(error), None) => {
+            let error = anyhow::Error::from(error);
+            tracing::warn!(error = format!("{error:#}"), "functions in Python cannot be deployed");
+            Ok(None)
+        }
+    }
 }
 
 fn captured_source(captured: Captured) -> RuntimeSource {

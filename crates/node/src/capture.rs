@@ -12,6 +12,7 @@
 //! set-user-id bit.
 
 mod npm;
+mod python;
 
 pub use npm::CERTIFICATES as NPM_CERTIFICATES;
 pub(crate) use npm::LANGUAGE as NPM;
@@ -77,8 +78,13 @@ const CERTIFICATES: [&str; 3] =
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// There is none.
-    #[error("no {0} was found: install it, or name it with --node PATH")]
-    NotFound(String),
+    #[error("no {program} was found: install it, or name it with --{language} PATH")]
+    NotFound {
+        /// `node`, `python`
+        language: &'static str,
+        /// What was looked for.
+        program: String,
+    },
     /// It does not run, or says nothing sensible.
     #[error("{program} does not answer as expected: {answer}")]
     Strange {
@@ -88,8 +94,15 @@ pub enum CaptureError {
         answer: String,
     },
     /// Too old.
-    #[error("node {0} is too old: 18 or newer is needed")]
-    TooOld(String),
+    #[error("{language} {found} is too old: {needed} or newer is needed")]
+    TooOld {
+        /// `node`, `python`
+        language: &'static str,
+        /// Its version.
+        found: String,
+        /// The oldest that is taken.
+        needed: &'static str,
+    },
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     File {
@@ -111,6 +124,8 @@ pub struct Captured {
     /// Changes when the tree would.
     pub fingerprint: String,
     files: BTreeMap<SourcePath, Content>,
+    /// The program of this machine that was captured.
+    interpreter: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -122,6 +137,8 @@ enum Content {
         path: PathBuf,
         executable: bool,
     },
+    /// What Python makes of a module.
+    Compiled(python::Module),
 }
 
 #[derive(Deserialize)]
@@ -148,7 +165,7 @@ impl Captured {
         let NodeSays { exec_path, version, parts_outside } = serde_json::from_str(&said).map_err(|_| strange())?;
         let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).ok_or_else(strange)?;
         if major < 18 {
-            return Err(CaptureError::TooOld(version));
+            return Err(CaptureError::TooOld { language: "node", found: version, needed: "18" });
         }
         let mut files = BTreeMap::new();
         let mut add = |path: &str, content| {
@@ -156,38 +173,23 @@ impl Captured {
                 files.insert(path, content);
             }
         };
-        for (path, text) in ETC {
-            add(path, Content::Bytes(text.as_bytes().to_vec()));
-        }
-        if let Some(bundle) = CERTIFICATES.iter().find(|path| Path::new(path).is_file()) {
-            add("etc/ssl/certs/ca-certificates.crt", Content::Host { path: bundle.into(), executable: false });
-        }
+        add_common(&mut add)?;
         for (name, bytes) in NODE_LAUNCHER {
             add(&format!("opt/dockless/nodejs/{name}"), Content::Bytes(bytes.to_vec()));
         }
         add(RUNTIME_FILE, Content::Bytes(node_runtime_file()));
-        for (program, target) in [(exec_path.as_path(), "usr/bin/node"), (Path::new("/bin/sh"), "bin/sh")] {
-            add(target, Content::Host { path: resolve(program)?, executable: true });
-            for (name, library) in libraries(program)? {
-                let content = Content::Host { path: resolve(&library)?, executable: true };
-                let standard = ["/lib", "/usr/lib"]
-                    .iter()
-                    .any(|folder| library.starts_with(folder) || library.starts_with(format!("{folder}64")));
-                if !standard {
-                    // Found by a path relative to the interpreter, which moves to /usr/bin: the linker looks here too.
-                    add(&format!("usr/lib/{name}"), content.clone());
-                }
-                if parts_outside && name.starts_with("libnode") {
-                    add_parts(&library, &mut add)?;
-                }
-                add(&library.to_string_lossy(), content);
+        add("usr/bin/node", Content::Host { path: resolve(&exec_path)?, executable: true });
+        for (name, library) in libraries_of(std::slice::from_ref(&exec_path))? {
+            if parts_outside && name.starts_with("libnode") {
+                add_parts(&library, &mut add)?;
             }
+            add_library(&name, &library, &mut add)?;
         }
         if parts_outside {
             add_parts(&exec_path, &mut add)?;
         }
         let fingerprint = fingerprint(&version, &files)?;
-        Ok(Self { language: "node", version, fingerprint, files })
+        Ok(Self { language: "node", version, fingerprint, files, interpreter: Some(exec_path) })
     }
 
     /// Reads everything: the manifest as JSON and the contents in its order, each in memory without a name.
@@ -197,8 +199,14 @@ impl Captured {
     pub fn write(&self) -> io::Result<(File, File)> {
         let mut contents = File::from(rustix::fs::memfd_create("runtime-contents", MemfdFlags::CLOEXEC)?);
         let mut manifest = TreeManifest { files: BTreeMap::new() };
+        let mut compiled = self.compile()?.into_iter();
         for (path, content) in &self.files {
             let (bytes, executable) = match content {
+                Content::Compiled(_) => match compiled.next() {
+                    Some(bytes) if !bytes.is_empty() => (bytes, false),
+                    // A template, or of another version: it is compiled by whoever needs it.
+                    _ => continue,
+                },
                 Content::Bytes(bytes) => (bytes.clone(), false),
                 Content::Program(bytes) => (bytes.clone(), true),
                 Content::Host { path, executable } => (std::fs::read(path)?, *executable),
@@ -213,6 +221,60 @@ impl Captured {
         text.rewind()?;
         Ok((text, contents))
     }
+
+    /// The interpreter's file on this machine.
+    #[must_use]
+    pub fn interpreter(&self) -> Option<&Path> {
+        self.interpreter.as_deref()
+    }
+
+    /// The compiled form of each module that has one, in the order of the files.
+    fn compile(&self) -> io::Result<Vec<Vec<u8>>> {
+        let modules: Vec<_> = self
+            .files
+            .values()
+            .filter_map(|content| if let Content::Compiled(module) = content { Some(module) } else { None })
+            .collect();
+        match &self.interpreter {
+            Some(interpreter) if !modules.is_empty() => python::compile(interpreter, &modules),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
+/// What every root has, whatever the language.
+fn add_common(add: &mut impl FnMut(&str, Content)) -> Result<(), CaptureError> {
+    for (path, text) in ETC {
+        add(path, Content::Bytes(text.as_bytes().to_vec()));
+    }
+    if let Some(bundle) = certificates() {
+        add("etc/ssl/certs/ca-certificates.crt", Content::Host { path: bundle.into(), executable: false });
+    }
+    let shell = PathBuf::from("/bin/sh");
+    add("bin/sh", Content::Host { path: resolve(&shell)?, executable: true });
+    for (name, library) in libraries_of(&[shell])? {
+        add_library(&name, &library, add)?;
+    }
+    Ok(())
+}
+
+/// The bundle of CA certificates of this machine.
+fn certificates() -> Option<&'static Path> {
+    CERTIFICATES.iter().map(Path::new).find(|path| path.is_file())
+}
+
+/// A library where programs look for it.
+fn add_library(name: &str, library: &Path, add: &mut impl FnMut(&str, Content)) -> Result<(), CaptureError> {
+    let content = Content::Host { path: resolve(library)?, executable: true };
+    let standard = ["/lib", "/usr/lib"]
+        .iter()
+        .any(|folder| library.starts_with(folder) || library.starts_with(format!("{folder}64")));
+    if !standard {
+        // Found by a path relative to the interpreter, which moves to /usr/bin: the linker looks here too.
+        add(&format!("usr/lib/{name}"), content.clone());
+    }
+    add(&library.to_string_lossy(), content);
+    Ok(())
 }
 
 fn node_runtime_file() -> Vec<u8> {
@@ -231,7 +293,9 @@ fn run(command: &mut Command, program: &Path) -> Result<String, CaptureError> {
     let kept = ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     let output = command.env_clear().envs(kept).stdin(Stdio::null()).output();
     let output = output.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => CaptureError::NotFound(program.display().to_string()),
+        io::ErrorKind::NotFound => {
+            CaptureError::NotFound { language: language_of(program), program: program.display().to_string() }
+        }
         _ => CaptureError::File { path: program.into(), source: error },
     })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
@@ -246,16 +310,26 @@ fn resolve(path: &Path) -> Result<PathBuf, CaptureError> {
     path.canonicalize().map_err(|source| CaptureError::File { path: path.into(), source })
 }
 
-/// Name and path of each library the dynamic linker loads for a program, the linker included (ldd(1)).
-fn libraries(program: &Path) -> Result<Vec<(String, PathBuf)>, CaptureError> {
-    let text = run(Command::new("ldd").arg(program), Path::new("ldd"))?;
-    Ok(parse_ldd(&text))
+/// The flag that names such a program.
+fn language_of(program: &Path) -> &'static str {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    if name.starts_with("py") { "python" } else { "node" }
+}
+
+/// Name and path of each library the dynamic linker loads for programs and modules, the linker included (ldd(1)).
+fn libraries_of(programs: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>, CaptureError> {
+    let text = run(Command::new("ldd").args(programs), Path::new("ldd"))?;
+    Ok(parse_ldd(&text).into_iter().collect())
 }
 
 fn parse_ldd(text: &str) -> Vec<(String, PathBuf)> {
     text.lines()
         .filter_map(|line| {
+            // Of several programs each is named before its libraries.
             let line = line.trim();
+            if line.ends_with(':') {
+                return None;
+            }
             let place = line.split_once(" => ").map_or(line, |(_, place)| place);
             let path = place.split(" (").next().map(str::trim).filter(|path| path.starts_with('/'))?;
             let name = Path::new(path).file_name()?.to_string_lossy().into_owned();
@@ -265,20 +339,21 @@ fn parse_ldd(text: &str) -> Vec<(String, PathBuf)> {
 }
 
 fn fingerprint(version: &str, files: &BTreeMap<SourcePath, Content>) -> Result<String, CaptureError> {
-    let mut text = format!("{SHAPE} {version}\n");
+    let mut list = format!("{SHAPE} {version}\n");
     for (path, content) in files {
         use std::fmt::Write as _;
         let _ = match content {
-            Content::Bytes(bytes) | Content::Program(bytes) => writeln!(text, "{path} {}", Digest::of(bytes)),
-            Content::Host { path: host, .. } => {
+            Content::Bytes(bytes) | Content::Program(bytes) => writeln!(list, "{path} {}", Digest::of(bytes)),
+            Content::Compiled(python::Module::Text { text, .. }) => writeln!(list, "{path} {}", Digest::of(text)),
+            Content::Host { path: host, .. } | Content::Compiled(python::Module::Host(host)) => {
                 let found =
                     std::fs::metadata(host).map_err(|source| CaptureError::File { path: host.clone(), source })?;
                 let stamp = (found.len(), found.mtime(), found.mtime_nsec(), found.ino());
-                writeln!(text, "{path} {} {stamp:?}", host.display())
+                writeln!(list, "{path} {} {stamp:?}", host.display())
             }
         };
     }
-    Ok(Digest::of(text.as_bytes()).to_string())
+    Ok(Digest::of(list.as_bytes()).to_string())
 }
 
 /// Adds the files that a program names as parts of its library (Debian: `/usr/share/nodejs/undici/undici-fetch.js` and a
@@ -309,32 +384,38 @@ fn manifest_of(mut file: &File) -> TreeManifest {
     serde_json::from_str(&text).expect("it was written as JSON")
 }
 
+/// The files of a launcher that are part of it, by the end of their names; for tests.
+#[cfg(test)]
+fn files_of_launcher(folder: &str, end: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtimes").join(folder);
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of the launcher").map(Result::unwrap) {
+            let path = entry.path();
+            let name = path.strip_prefix(&root).expect("below the root").to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !["test", "testkit", "bench"].contains(&name.as_str()) {
+                    folders.push(path);
+                }
+            } else if name.ends_with(end) {
+                found.push(name);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_whole_launcher_is_captured() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtimes/nodejs");
-        let mut found = Vec::new();
-        let mut folders = vec![root.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-                let path = entry.path();
-                let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
-                if path.is_dir() {
-                    if !["test", "testkit", "bench"].contains(&name.as_str()) {
-                        folders.push(path);
-                    }
-                } else if name.ends_with("js") {
-                    found.push(name);
-                }
-            }
-        }
-        found.sort();
         let mut listed: Vec<_> = NODE_LAUNCHER.iter().map(|(name, _)| (*name).to_owned()).collect();
         listed.sort();
-        assert_eq!(listed, found);
+        assert_eq!(listed, files_of_launcher("nodejs", "js"));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! | `VERCEL`, `NOW_REGION`, `VERCEL_REGION`, `VERCEL_URL` | `1` and of the deployment | fixed: what libraries look for |
 //! | `LANG` | `C.UTF-8` | a user may set it |
 //! | `TZ` | `:UTC` | a user may set it |
-//! | `NODE_ENV` | `production` | a user may set it |
+//! | `NODE_ENV` | `production` | of Node.js only; a user may set it |
 //!
 //! Everything else is the user's. Nothing of the host's environment is inherited.
 //!
@@ -38,12 +38,12 @@ fn is_ours(name: &str) -> bool {
 
 /// Whether a variable is read when the process starts, so that a prewarmed process comes too late for it.
 ///
-/// Node reads `TZ`, `NODE_ENV` and `NODE_TLS_REJECT_UNAUTHORIZED` when they are used. Source: `node --help`, section
+/// Python reads most of its own at start (`python3 --help-env`), all of them by one prefix. Node reads `TZ`, `NODE_ENV` and `NODE_TLS_REJECT_UNAUTHORIZED` when they are used. Source: `node --help`, section
 /// "Environment variables"; ld.so(8); libuv's `uv_queue_work`; glibc's tunables.
 #[must_use]
 pub fn acts_at_start(name: &str) -> bool {
-    const PREFIXES: [&str; 9] =
-        ["LD_", "UV_", "MALLOC_", "GLIBC_", "OPENSSL_", "SSL_CERT_", "NODE_DEBUG", "NODE_REPL_", "NODE_USE_"];
+    const PREFIXES: [&str; 10] =
+        ["PYTHON", "LD_", "UV_", "MALLOC_", "GLIBC_", "OPENSSL_", "SSL_CERT_", "NODE_DEBUG", "NODE_REPL_", "NODE_USE_"];
     const NAMES: [&str; 15] = [
         "NODE_OPTIONS",
         "NODE_PATH",
@@ -78,7 +78,9 @@ pub(crate) fn whole(spec: &Spec) -> BTreeMap<String, String> {
     let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
     set("LANG", "C.UTF-8");
     set("TZ", ":UTC");
-    set("NODE_ENV", "production");
+    if spec.function().is_none_or(|function| function.runtime.language() == "node") {
+        set("NODE_ENV", "production");
+    }
     for (name, value) in spec.env.iter().filter(|(name, _)| !is_reserved(name)) {
         set(name, value.expose());
     }
@@ -136,6 +138,7 @@ mod tests {
             ("NODE_OPTIONS", true),
             ("LD_PRELOAD", true),
             ("UV_THREADPOOL_SIZE", true),
+            ("PYTHONPATH", true),
             ("NODE_DEBUG", true),
             ("NODE_DEBUG_NATIVE", true),
             ("SSL_CERT_FILE", true),

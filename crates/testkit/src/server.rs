@@ -41,6 +41,8 @@ pub struct Options {
     pub log: String,
     /// Further arguments of `serve`.
     pub arguments: Vec<String>,
+    /// Variables of `serve` beside those of the tests.
+    pub environment: Vec<(String, std::ffi::OsString)>,
 }
 
 impl Options {
@@ -56,6 +58,7 @@ impl Options {
             domain: "localhost".to_owned(),
             log: "info".to_owned(),
             arguments: Vec::new(),
+            environment: Vec::new(),
         }
     }
 }
@@ -136,6 +139,7 @@ impl Server {
         command.args(["--domain", &options.domain, "--log", &options.log]);
         command.args(&options.arguments);
         without_dockless(&mut command);
+        command.envs(options.environment.iter().map(|(name, value)| (name, value)));
         // Of no terminal, and out of reach of signals to the tests' group.
         command.process_group(0);
         Running::start(command, scratch.path(), "serve")

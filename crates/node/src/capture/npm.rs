@@ -67,16 +67,7 @@ impl Captured {
             }
         }
         let fingerprint = fingerprint(&version, &files)?;
-        Ok(Some(Self { language: LANGUAGE, version, fingerprint, files }))
-    }
-
-    /// The interpreter's file on this machine, for a captured Node.js.
-    #[must_use]
-    pub fn interpreter(&self) -> Option<PathBuf> {
-        match self.files.get("usr/bin/node")? {
-            Content::Host { path, .. } => Some(path.clone()),
-            Content::Bytes(_) | Content::Program(_) => None,
-        }
+        Ok(Some(Self { language: LANGUAGE, version, fingerprint, files, interpreter: None }))
     }
 }
 
@@ -97,7 +88,7 @@ mod tests {
     fn this_machines_npm_is_captured_whole() {
         let node = Captured::node(Path::new("node")).unwrap();
         let interpreter = node.interpreter().unwrap();
-        let npm = Captured::npm(&interpreter, None).unwrap().expect("node comes with npm");
+        let npm = Captured::npm(interpreter, None).unwrap().expect("node comes with npm");
         let (manifest, contents) = npm.write().unwrap();
         let manifest = manifest_of(&manifest);
         manifest.check().unwrap();
@@ -115,7 +106,7 @@ mod tests {
 
     #[test]
     fn certificates_are_part_of_it() {
-        let node = Captured::node(Path::new("node")).unwrap().interpreter().unwrap();
+        let node = Captured::node(Path::new("node")).unwrap().interpreter().unwrap().to_owned();
         let file = std::env::temp_dir().join(format!("dockless-ca-{}", std::process::id()));
         std::fs::write(&file, "pem").unwrap();
         let with = Captured::npm(&node, Some(&file)).unwrap().unwrap();

@@ -1,0 +1,1 @@
+"""The launcher of Python functions. Private: nothing in here is for user code."""

@@ -1,0 +1,3 @@
+"""Defines no handler: no function, and not served either."""
+
+SECRET = "only for functions"
