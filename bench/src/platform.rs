@@ -181,8 +181,8 @@ impl Platform {
     pub(crate) fn shelf_is_full(&self) -> anyhow::Result<()> {
         wait::until("refilling the shelf", SETTLE, LOOK, || {
             let status: Status = self.call("GET", "/v1/status")?;
-            let waiting: usize = status.runtimes.iter().map(|runtime| runtime.shelf).sum();
-            Ok((waiting >= self.shelf).then_some(()))
+            let waiting = status.runtimes.iter().map(|runtime| runtime.shelf).min();
+            Ok((waiting >= Some(self.shelf) && status.service_shelf >= self.shelf).then_some(()))
         })
     }
 

@@ -11,12 +11,15 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// Rows in the order of the table, and what they are.
-const ROWS: [(&str, &str); 29] = [
+const ROWS: [(&str, &str); 32] = [
     ("docker", "docker run -d -p, first byte"),
     ("docker-compiled", "docker run -d -p of the compiled image, first byte"),
     ("bare-compiled", "compiled program with an empty environment, first byte"),
     ("cold-compiled", "cold service, compiled image, first byte"),
-    ("cold-compiled-boot", "  of which the start"),
+    ("cold-compiled-boot", "  of which the start, by the server"),
+    ("cold-compiled-refill", "  until the shelf is full again"),
+    ("cold-node-image", "cold service, image of a Node server, first byte"),
+    ("cold-node-image-boot", "  of which the start, by the server"),
     ("bare", "bare node, first byte"),
     ("cold-shelf", "cold function, shelf hit, first byte"),
     ("cold-shelf-boot", "  of which the start, by the server"),

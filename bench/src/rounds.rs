@@ -50,6 +50,8 @@ struct Cold<'a> {
     site: Site,
     path: &'static str,
     expected: Start,
+    /// Row of how long the shelf takes to be full again.
+    refill: Option<&'static str>,
 }
 
 /// Starts the peers and the platform, measures, stops them.
@@ -58,7 +60,7 @@ struct Cold<'a> {
 /// Something cannot be started, a row fails again and again, or Ctrl-C.
 pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
     let wants = |row: &str| plan.wanted.contains(row);
-    let images = ["docker", "docker-compiled", "cold-compiled", "bare-compiled"];
+    let images = ["docker", "docker-compiled", "cold-compiled", "bare-compiled", "cold-node-image"];
     let docker = if images.into_iter().any(wants) && plan.docker {
         crate::say("starting a Docker daemon");
         Some(Docker::start(&plan.folder.join("docker"))?)
@@ -81,18 +83,25 @@ pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
     if wants("cold-shelf") {
         let site = shelf.deploy("bench-shelf", &sources)?;
         let (path, expected) = ("/api/date", Start::Shelf);
-        cold.push(Cold { row: "cold-shelf", part: "cold-shelf-boot", platform: &shelf, site, path, expected });
+        let (row, part, refill) = ("cold-shelf", "cold-shelf-boot", Some("refill"));
+        cold.push(Cold { row, part, platform: &shelf, site, path, expected, refill });
     }
     if let Some(platform) = miss.as_ref().filter(|_| wants("cold-miss")) {
         let site = platform.deploy("bench-miss", &sources)?;
         let (path, expected) = ("/api/date", Start::New);
-        cold.push(Cold { row: "cold-miss", part: "cold-miss-boot", platform, site, path, expected });
+        let (row, part, refill) = ("cold-miss", "cold-miss-boot", None);
+        cold.push(Cold { row, part, platform, site, path, expected, refill });
     }
     let bare_compiled = docker.as_ref().filter(|_| wants("bare-compiled")).map(|docker| Bare::of(docker.program()));
-    if let Some(docker) = docker.as_ref().filter(|_| wants("cold-compiled")) {
-        let site = shelf.deploy_image("cold-compiled", &docker.reference(Image::Compiled))?;
-        let (path, expected) = ("/", Start::New);
-        cold.push(Cold { row: "cold-compiled", part: "cold-compiled-boot", platform: &shelf, site, path, expected });
+    let services = [
+        ("cold-compiled", "cold-compiled-boot", Image::Compiled, Some("cold-compiled-refill")),
+        ("cold-node-image", "cold-node-image-boot", Image::Node, None),
+    ];
+    for (row, part, image, refill) in services {
+        if let Some(docker) = docker.as_ref().filter(|_| wants(row)) {
+            let site = shelf.deploy_image(row, &docker.reference(image))?;
+            cold.push(Cold { row, part, platform: &shelf, site, path: "/", expected: Start::Shelf, refill });
+        }
     }
     let frozen =
         if wants("frozen") { Some((shelf.deploy("bench-frozen", &sources)?, Bare::find()?.stay()?)) } else { None };
@@ -163,9 +172,9 @@ impl Cold<'_> {
         let sample = self.platform.request(&self.site, self.path);
         let answered = Instant::now();
         keep_told(rows, self.row, Some(self.part), self.expected, sample)?;
-        if self.expected == Start::Shelf {
+        if let Some(refill) = self.refill {
             let full = self.platform.shelf_is_full();
-            keep(rows, "refill", full.map(|()| answered.elapsed()))?;
+            keep(rows, refill, full.map(|()| answered.elapsed()))?;
         }
         Ok(())
     }

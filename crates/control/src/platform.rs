@@ -41,6 +41,9 @@ pub trait Platform: Send + Sync + 'static {
     /// What can be run, and how many sandboxes wait prewarmed.
     fn runtimes(&self) -> Vec<RuntimeStatus>;
 
+    /// How many sandboxes wait for an image.
+    fn service_shelf(&self) -> usize;
+
     /// Hands over to a new server; returns once that answers requests.
     fn upgrade(&self) -> BoxFuture<'_, Result<(), UpgradeFailure>>;
 }

@@ -17,6 +17,7 @@ impl Control {
             domain: self.config().domain.clone(),
             region: self.config().region.clone(),
             runtimes: self.platform().runtimes(),
+            service_shelf: self.platform().service_shelf(),
             instances: self.platform().instances().len(),
             builds: self.db().open_builds().await?,
             free_disk_bytes: self.blobs().free_bytes().await?,

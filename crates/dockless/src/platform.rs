@@ -12,7 +12,7 @@ use dockless_model::image::ImageWish;
 use dockless_model::output::BundleFile;
 use dockless_model::{DeploymentId, Digest, Host, Output, Secret, SourcePath};
 use dockless_node::logs::{Followed, LogLine, Source as LogSource};
-use dockless_node::{CallError, Node};
+use dockless_node::{CallError, Node, ShelfClass};
 use dockless_pool::{Pool, Program, Spec};
 use dockless_routing::Table;
 use dockless_sandbox::protocol::Refusal;
@@ -174,12 +174,17 @@ impl Platform for Machine {
 
     fn runtimes(&self) -> Vec<RuntimeStatus> {
         let shelf = self.node.shelf();
-        let waiting = |id| shelf.iter().filter(|((runtime, _), _)| runtime == id).map(|(_, count)| count).sum();
+        let is_of = |class: &ShelfClass, id| matches!(class, ShelfClass::Runtime(runtime, _) if runtime == id);
+        let waiting = |id| shelf.iter().filter(|(class, _)| is_of(class, id)).map(|(_, count)| count).sum();
         self.node
             .runtimes()
             .iter()
             .map(|runtime| RuntimeStatus { id: runtime.id.to_string(), shelf: waiting(&runtime.id) })
             .collect()
+    }
+
+    fn service_shelf(&self) -> usize {
+        self.node.shelf().get(&ShelfClass::Service).copied().unwrap_or(0)
     }
 
     fn upgrade(&self) -> BoxFuture<'_, Result<(), UpgradeFailure>> {

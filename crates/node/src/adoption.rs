@@ -142,7 +142,7 @@ async fn adopt(
     tools.registry.expect(&id);
     let fds = tools.warden.sandbox(Verb::Adopt { instance: id.clone() }).await?;
     let Origin::Runtime { runtime, .. } = listed.origin.clone() else {
-        return adopt_service(tools, news, listed, fds).await;
+        return adopt_service(tools, shelf, news, listed, fds).await;
     };
     let birth = Birth { id, origin: listed.origin, frozen: true };
     let instance = Instance::new(tools, birth, fds).map_err(CallError::Send)?;
@@ -193,6 +193,7 @@ async fn adopt(
 /// server's.
 async fn adopt_service(
     tools: &Arc<Tools>,
+    shelf: &Shelf,
     news: &mpsc::Sender<NodeEvent>,
     listed: Listed,
     fds: PreparedFds,
@@ -206,7 +207,11 @@ async fn adopt_service(
         instance.kill(KillReason::Lost);
         Ok(why)
     };
-    let Some(tag) = Tag::read(&listed.tag).filter(|_| listed.gone) else { return lost("half-made: ended") };
+    if !listed.gone {
+        shelf.put(instance);
+        return Ok("shelf");
+    }
+    let Some(tag) = Tag::read(&listed.tag) else { return lost("of unknown owner: ended") };
     let started = tag.started();
     let Some(spec) = tag.into_spec(None) else { return lost("of another kind: ended") };
     instance.identify(&spec, started, Started::default());

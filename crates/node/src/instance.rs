@@ -18,7 +18,7 @@ use crate::logs::{Entry, Level, Origin, Source, pieces};
 use crate::node::Tools;
 use crate::output::Output;
 use crate::warden::PreparedFds;
-use crate::{Death, InstanceError, KillReason, RequestBody, Spec, StartError};
+use crate::{Death, InstanceError, KillReason, RequestBody, ShelfClass, Spec, StartError};
 use dockless_model::{InstanceId, MemoryMib, RuntimeId, Timestamp};
 use dockless_sandbox::frames::{MAX_TO_LAUNCHER, ToLauncher};
 use dockless_sandbox::protocol::{self, Answer, Usage, Verb};
@@ -177,12 +177,11 @@ impl Instance {
         &self.0.identity.get().expect("given out after go").spec
     }
 
-    /// Runtime and memory class of a function's instance.
-    #[must_use]
-    pub fn runtime(&self) -> Option<(&RuntimeId, MemoryMib)> {
+    /// What it is interchangeable with while it waits.
+    pub(crate) fn shelf_class(&self) -> ShelfClass {
         match &self.0.kind {
-            Kind::Function { runtime, memory, .. } => Some((runtime, *memory)),
-            Kind::Service(_) => None,
+            Kind::Function { runtime, memory, .. } => ShelfClass::Runtime(runtime.clone(), *memory),
+            Kind::Service(_) => ShelfClass::Service,
         }
     }
 

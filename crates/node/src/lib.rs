@@ -49,4 +49,5 @@ pub use instance::{Ended, Instance, Life, Started};
 pub use link::Carrier;
 pub use logs::Logs;
 pub use node::{Exit, Node, NodeEvent, NodeEvents};
+pub use shelf::ShelfClass;
 pub use spec::{Program, Spec};

@@ -8,7 +8,7 @@ use crate::registry::Registry;
 use crate::shelf::Shelf;
 use crate::tag::Tag;
 use crate::warden::Warden;
-use crate::{CallError, ImportError, Instance, Logs, NodeConfig, NodeError, Spec, StartError, start};
+use crate::{CallError, ImportError, Instance, Logs, NodeConfig, NodeError, ShelfClass, Spec, StartError, start};
 use dockless_blob::BlobStore;
 use dockless_model::output::BundleFile;
 use dockless_model::{AccountId, Clock, DeploymentId, Digest, Entropy, InstanceId, RuntimeId, SourcePath};
@@ -250,9 +250,9 @@ impl Node {
         &self.tools.entropy
     }
 
-    /// Sandboxes on the shelf, ready to be taken, by runtime and MiB.
+    /// Sandboxes on the shelf, ready to be taken.
     #[must_use]
-    pub fn shelf(&self) -> BTreeMap<(RuntimeId, u32), usize> {
+    pub fn shelf(&self) -> BTreeMap<ShelfClass, usize> {
         self.shelf.ready()
     }
 

@@ -1,22 +1,25 @@
 //! From a service's specification to an instance that listens.
 //!
 //! ```text
-//! prepare ─► sandbox whole, program at its gate ─► go ─► program boots ─► listening{port} ─► connect ─► throttle
+//! hit:   ┐
+//! miss:  └ prepare ─► blank sandbox ─► go{image} ∥ program boots ─► listening{port} ─► connect ─► throttle
 //! ```
 
 use crate::instance::Birth;
 use crate::link::Link;
 use crate::node::Tools;
 use crate::prepare::{Expected, Unfinished};
+use crate::shelf::{Shelf, ShelfClass};
 use crate::tag::Tag;
 use crate::{CallError, Instance, Spec, StartError, Started, environment, groups};
 use dockless_model::InstanceId;
 use dockless_model::image::Process;
 use dockless_model::output::Service;
-use dockless_sandbox::protocol::{Origin, Verb};
+use dockless_sandbox::protocol::{ImageWork, Origin, Verb, Work};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// A program may listen on an administrative port before the declared one: how long a declared port is waited for.
@@ -27,22 +30,24 @@ const STORY: Duration = Duration::from_millis(500);
 /// See [`crate::Node::start`].
 pub(crate) async fn start(
     tools: &Arc<Tools>,
+    shelf: &Shelf,
+    boots: &Semaphore,
     spec: &Arc<Spec>,
     service: &Arc<Service>,
 ) -> Result<Instance, StartError> {
     let began = Instant::now();
+    // Only closed with the node.
+    let _permit = boots.acquire().await.map_err(|_| StartError::Warden(CallError::Gone))?;
     let booting = async {
-        let instance = prepare(tools, spec, service).await?;
-        instance.identify(spec, tools.clock.now(), Started::default());
-        let go = Verb::Go {
-            instance: instance.id().clone(),
-            code: None,
-            groups: groups::of(spec),
-            cpu_weight: service.slot.cpu_weight(),
-            tag: Tag::of(spec, tools.clock.now()),
+        let (instance, hit) = match shelf.take(&ShelfClass::Service) {
+            Some(blank) => (Unfinished::new(blank), true),
+            None => (prepare(tools).await?, false),
         };
-        tools.warden.order(go).await?;
-        let Some(address) = listening(&instance, &ports(spec, service)).await else {
+        instance.identify(spec, tools.clock.now(), Started::default());
+        // The program may listen before the warden has answered.
+        let listens = async { Ok(listening(&instance, &ports(spec, service)).await) };
+        let (address, ()) = tokio::try_join!(listens, go(tools, &instance, spec, service))?;
+        let Some(address) = address else {
             let death = tokio::time::timeout(STORY, instance.death()).await.ok();
             return Err(StartError::BootFailed { death });
         };
@@ -51,15 +56,15 @@ pub(crate) async fn start(
             step: "connect to the port that the service listens on",
             source: std::io::Error::other(error),
         })?;
-        Ok(instance)
+        Ok((instance, hit))
     };
-    let instance = match tokio::time::timeout(service.limits.boot(), booting).await {
+    let (instance, hit) = match tokio::time::timeout(service.limits.boot(), booting).await {
         Ok(outcome) => outcome?,
         Err(_) => return Err(StartError::NeverListened { within: service.limits.boot() }),
     };
     let instance = instance.done().ok_or(StartError::BootFailed { death: None })?;
     instance.set_loaded();
-    instance.set_started(Started { shelf: false, took: began.elapsed() });
+    instance.set_started(Started { shelf: hit, took: began.elapsed() });
     throttle(tools, &instance, service);
     Ok(instance)
 }
@@ -76,22 +81,34 @@ fn throttle(tools: &Arc<Tools>, instance: &Instance, service: &Service) {
     });
 }
 
-async fn prepare(tools: &Arc<Tools>, spec: &Arc<Spec>, service: &Service) -> Result<Unfinished, StartError> {
+/// Asks the warden for a sandbox that waits for an image.
+pub(crate) async fn prepare(tools: &Arc<Tools>) -> Result<Unfinished, StartError> {
     let id = InstanceId::random(tools.entropy.as_ref());
-    let verb = || Verb::PrepareService {
-        instance: id.clone(),
-        layers: service.image.layers.iter().map(|layer| layer.diff_id).collect(),
-        process: Process { env: environment::of_service(spec, service), ..service.image.process.clone() },
-        memory_bytes: service.slot.memory_bytes(),
-    };
     let expected = Expected::announce(tools, &id);
-    let (fds, sockets) = tools.warden.service(verb()).await?;
+    let (fds, sockets) = tools.warden.service(Verb::PrepareService { instance: id.clone() }).await?;
     let birth = Birth { id: id.clone(), origin: Origin::Image, frozen: false };
     let link = Link::new(id.clone(), tools.warden.clone(), sockets);
     let instance = Instance::new_service(tools, birth, fds, link).map_err(StartError::during("use the descriptors"))?;
     expected.given();
     tools.registry.enter(&instance);
     Ok(Unfinished::new(instance))
+}
+
+/// Has the warden give it its root, set owner and limits, and start the program.
+async fn go(tools: &Arc<Tools>, instance: &Instance, spec: &Spec, service: &Service) -> Result<(), StartError> {
+    let image = ImageWork {
+        layers: service.image.layers.iter().map(|layer| layer.diff_id).collect(),
+        process: Process { env: environment::of_service(spec, service), ..service.image.process.clone() },
+        memory_bytes: service.slot.memory_bytes(),
+    };
+    let verb = Verb::Go {
+        instance: instance.id().clone(),
+        work: Work::Image(Box::new(image)),
+        groups: groups::of(spec),
+        cpu_weight: service.slot.cpu_weight(),
+        tag: Tag::of(spec, tools.clock.now()),
+    };
+    Ok(tools.warden.order(verb).await?)
 }
 
 /// The ports that are taken before all others: what the program is told to use, and what its image declares.

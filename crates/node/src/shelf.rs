@@ -1,11 +1,13 @@
-//! Prewarmed sandboxes, nobody's yet: booted, warmed with requests to themselves, frozen. Each is used once.
+//! Prewarmed sandboxes, nobody's yet: of functions, booted, warmed with requests to themselves and frozen; of services,
+//! empty. Each is used once.
 //!
-//! Starting Node takes some 45 ms, waking a process that has already served requests takes two. The shelf is refilled
+//! Starting Node takes some 45 ms, waking a process that has already served requests takes two. Making namespaces and
+//! joining control groups takes the kernel ten, giving a sandbox that has both a root takes less than one. The shelf is refilled
 //! one at a time and only while nothing else starts: a refill takes the processor that somebody's first request needs.
 
 use crate::node::Tools;
 use crate::prepare::prepare;
-use crate::{Instance, ShelfConfig, StartError};
+use crate::{Instance, ShelfConfig, StartError, service};
 use bytes::Bytes;
 use dockless_model::{MemoryMib, RuntimeId};
 use dockless_sandbox::frames::WARMUP;
@@ -32,19 +34,35 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 /// How often the shelf is looked over without being asked.
 const LOOK_OVER: Duration = Duration::from_secs(1);
 
-/// What makes two sandboxes interchangeable: V8 sizes its heap by the memory it sees at start.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Class {
-    pub(crate) runtime: RuntimeId,
-    pub(crate) memory: MemoryMib,
+/// What makes two sandboxes interchangeable.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ShelfClass {
+    /// A launcher that waits for code: V8 sizes its heap by the memory it sees at start.
+    Runtime(RuntimeId, MemoryMib),
+    /// A sandbox that waits for an image.
+    Service,
 }
 
-impl Class {
-    /// What a waiting sandbox takes of this machine's memory in bytes. Measured: 6-8 MiB for Node 20, 16 MiB for Python
-    /// 3.11 with the modules that most functions import; the rest is shared.
-    fn takes(&self) -> u64 {
-        let mib = if self.runtime.language() == "python" { 20 } else { 12 };
-        mib * 1024 * 1024
+impl ShelfClass {
+    /// What one that waits takes of this machine's memory, in bytes.
+    fn cost(&self) -> u64 {
+        match self {
+            // Measured: 6 to 8 MiB for Node 20, 16 MiB for Python 3.11 with the modules that most functions import; the
+            // rest is shared.
+            Self::Runtime(runtime, _) if runtime.language() == "python" => 20 * 1024 * 1024,
+            Self::Runtime(..) => 12 * 1024 * 1024,
+            // A process that has done little, and what the kernel keeps for its namespaces and groups.
+            Self::Service => 2 * 1024 * 1024,
+        }
+    }
+}
+
+impl std::fmt::Display for ShelfClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Runtime(runtime, memory) => write!(f, "{runtime}, {} MiB", memory.get()),
+            Self::Service => f.write_str("service"),
+        }
     }
 }
 
@@ -58,7 +76,7 @@ struct Inner {
     config: ShelfConfig,
     /// Kept in the default class whether used or not.
     current: Vec<RuntimeId>,
-    stocks: Mutex<HashMap<Class, Stock>>,
+    stocks: Mutex<HashMap<ShelfClass, Stock>>,
     changed: Notify,
     starting: AtomicUsize,
     last_start: Mutex<Option<Instant>>,
@@ -115,7 +133,7 @@ impl Shelf {
     }
 
     /// Takes a sandbox; each is taken once.
-    pub(crate) fn take(&self, class: &Class) -> Option<Instance> {
+    pub(crate) fn take(&self, class: &ShelfClass) -> Option<Instance> {
         let mut stocks = self.stocks();
         let stock = stocks.entry(class.clone()).or_default();
         stock.used = Some(Instant::now());
@@ -124,8 +142,7 @@ impl Shelf {
 
     /// Puts a frozen sandbox on it; one too many is ended.
     pub(crate) fn put(&self, instance: Instance) {
-        let Some((runtime, memory)) = instance.runtime() else { return };
-        let class = Class { runtime: runtime.clone(), memory };
+        let class = instance.shelf_class();
         let full = {
             let mut stocks = self.stocks();
             let stock = stocks.entry(class).or_default();
@@ -142,15 +159,12 @@ impl Shelf {
         }
     }
 
-    /// How many wait, by runtime and MiB.
-    pub(crate) fn ready(&self) -> BTreeMap<(RuntimeId, u32), usize> {
+    /// How many wait.
+    pub(crate) fn ready(&self) -> BTreeMap<ShelfClass, usize> {
         let stocks = self.stocks();
         let count = |stock: &Stock| stock.ready.iter().filter(|instance| instance.is_alive()).count();
-        stocks
-            .iter()
-            .map(|(class, stock)| ((class.runtime.clone(), class.memory.get()), count(stock)))
-            .filter(|(_, count)| *count > 0)
-            .collect()
+        let counted = stocks.iter().map(|(class, stock)| (class.clone(), count(stock)));
+        counted.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Nothing is made or kept any more; another server may adopt what waits.
@@ -158,7 +172,7 @@ impl Shelf {
         self.0.closed.cancel();
     }
 
-    fn stocks(&self) -> MutexGuard<'_, HashMap<Class, Stock>> {
+    fn stocks(&self) -> MutexGuard<'_, HashMap<ShelfClass, Stock>> {
         self.0.stocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -181,7 +195,7 @@ impl Shelf {
             {
                 Ok(instance) => self.put(instance),
                 Err(error) => {
-                    tracing::warn!(runtime = %class.runtime, %error, "no sandbox for the shelf");
+                    tracing::warn!(%class, %error, "no sandbox for the shelf");
                     let mut stocks = self.stocks();
                     let stock = stocks.entry(class).or_default();
                     let pause = BACK_OFF.0.saturating_mul(1 << stock.failures.min(6)).min(BACK_OFF.1);
@@ -207,11 +221,12 @@ impl Shelf {
     }
 
     /// Takes out what is dead or not wanted, and names the class that lacks most.
-    fn review(&self, now: Instant) -> (Vec<Instance>, Option<Class>) {
+    fn review(&self, now: Instant) -> (Vec<Instance>, Option<ShelfClass>) {
         let mut stocks = self.stocks();
         for runtime in &self.0.current {
-            stocks.entry(Class { runtime: runtime.clone(), memory: MemoryMib::default() }).or_default();
+            stocks.entry(ShelfClass::Runtime(runtime.clone(), MemoryMib::default())).or_default();
         }
+        stocks.entry(ShelfClass::Service).or_default();
         let mut surplus = Vec::new();
         for (class, stock) in stocks.iter_mut() {
             stock.ready.retain(Instance::is_alive);
@@ -220,29 +235,37 @@ impl Shelf {
             }
         }
         stocks.retain(|class, stock| self.is_wanted(class, stock, now));
-        let taken = |(class, stock): (&Class, &Stock)| class.takes() * stock.ready.len() as u64;
-        let taken: u64 = stocks.iter().map(taken).sum();
-        let available = self.0.tools.memory.available();
-        let budget = available / 100 * self.0.config.memory_percent;
-        let affordable = |class: &Class| taken + class.takes() <= budget && self.0.tools.memory.has_room();
-        let lacking = |(_, stock): &(&Class, &Stock)| {
+        let of_stock = |(class, stock): (&ShelfClass, &Stock)| class.cost() * stock.ready.len() as u64;
+        let taken: u64 = stocks.iter().map(of_stock).sum();
+        let budget = self.0.tools.memory.available() / 100 * self.0.config.memory_percent;
+        let affordable = |class: &ShelfClass| taken + class.cost() <= budget && self.0.tools.memory.has_room();
+        let lacking = |(_, stock): &(&ShelfClass, &Stock)| {
             stock.ready.len() < self.0.config.per_class && stock.not_before.is_none_or(|at| at <= now)
         };
         // A language that nobody deploys takes nothing from one that is used.
-        let first = |(_, stock): &(&Class, &Stock)| (stock.used.is_none(), stock.ready.len());
+        let first = |(_, stock): &(&ShelfClass, &Stock)| (stock.used.is_none(), stock.ready.len());
         let missing = stocks.iter().filter(lacking).min_by_key(first);
         let missing = missing.map(|(class, _)| class.clone()).filter(affordable);
         (surplus, missing)
     }
 
-    fn is_wanted(&self, class: &Class, stock: &Stock, now: Instant) -> bool {
-        stock.used.is_some_and(|used| now.duration_since(used) < IN_USE)
-            || (class.memory == MemoryMib::default() && self.0.current.contains(&class.runtime))
+    fn is_wanted(&self, class: &ShelfClass, stock: &Stock, now: Instant) -> bool {
+        let always = match class {
+            ShelfClass::Runtime(runtime, memory) => *memory == MemoryMib::default() && self.0.current.contains(runtime),
+            ShelfClass::Service => true,
+        };
+        always || stock.used.is_some_and(|used| now.duration_since(used) < IN_USE)
     }
 
-    /// Makes one: booted, warm, frozen.
-    async fn make(&self, class: &Class) -> Result<Instance, StartError> {
-        let instance = prepare(&self.0.tools, &class.runtime, class.memory, BTreeMap::new()).await?;
+    /// Makes one. Of a runtime: booted, warm, frozen. What waits for an image does nothing that had to be frozen.
+    async fn make(&self, class: &ShelfClass) -> Result<Instance, StartError> {
+        let instance = match class {
+            ShelfClass::Runtime(runtime, memory) => prepare(&self.0.tools, runtime, *memory, BTreeMap::new()).await?,
+            ShelfClass::Service => {
+                let blank = service::prepare(&self.0.tools).await?;
+                return blank.done().ok_or(StartError::BootFailed { death: None });
+            }
+        };
         if !instance.listens().await {
             return Err(StartError::BootFailed { death: Some(instance.death().await) });
         }

@@ -8,13 +8,13 @@
 
 use crate::node::Tools;
 use crate::prepare::{Unfinished, prepare};
-use crate::shelf::{Class, Shelf};
+use crate::shelf::{Shelf, ShelfClass};
 use crate::tag::Tag;
 use crate::{CallError, Instance, KillReason, Program, Spec, StartError, Started, environment, groups, service};
 use dockless_model::output::Function;
 use dockless_sandbox::CODE_ROOT;
 use dockless_sandbox::frames::{Go, ToLauncher};
-use dockless_sandbox::protocol::{Refusal, Verb};
+use dockless_sandbox::protocol::{Refusal, Verb, Work};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -39,9 +39,7 @@ pub(crate) async fn start(
         Program::Function(function) => start_function(tools, shelf, boots, spec, function, began).await,
         Program::Service(service) => {
             let _busy = shelf.busy();
-            // Only closed with the node.
-            let _permit = boots.acquire().await.map_err(|_| StartError::Warden(CallError::Gone))?;
-            service::start(tools, spec, service).await
+            service::start(tools, shelf, boots, spec, service).await
         }
     }
 }
@@ -54,7 +52,7 @@ async fn start_function(
     function: &Arc<Function>,
     began: Instant,
 ) -> Result<Instance, StartError> {
-    let class = Class { runtime: function.runtime.clone(), memory: function.limits.memory };
+    let class = ShelfClass::Runtime(function.runtime.clone(), function.limits.memory);
     let _busy = shelf.busy();
     let env = environment::at_start(spec);
     // Sandboxes that died on the shelf are met here first; a boot from nothing is the last try.
@@ -71,7 +69,7 @@ async fn start_function(
     // Only closed with the node.
     let _permit = boots.acquire().await.map_err(|_| StartError::Warden(CallError::Gone))?;
     let booting = async {
-        let instance = prepare(tools, &class.runtime, class.memory, env).await?;
+        let instance = prepare(tools, &function.runtime, function.limits.memory, env).await?;
         miss(tools, instance, spec, function, began).await
     };
     match tokio::time::timeout(function.limits.boot(), booting).await {
@@ -123,7 +121,7 @@ async fn go(tools: &Arc<Tools>, instance: &Instance, spec: &Spec, function: &Fun
     let limits = &function.limits;
     let verb = || Verb::Go {
         instance: instance.id().clone(),
-        code: Some(function.bundle),
+        work: Work::Bundle(function.bundle),
         groups: groups::of(spec),
         cpu_weight: limits.memory.cpu_weight(),
         tag: Tag::of(spec, tools.clock.now()),

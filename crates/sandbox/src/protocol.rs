@@ -12,7 +12,7 @@
 //!   │ prepare{instance, runtime, memory} ─────────► │ sandbox with the runtime's root, nobody's yet
 //!   │ ◄─ prepared ─ fds[control, stdout, stderr,    │
 //!   │               freezer control, freezer events]│
-//!   │ go{instance, code, groups, tag} ────────────► │ code mounted or program started, owner set; once
+//!   │ go{instance, work, groups, tag} ────────────► │ code mounted or program started, owner set; once
 //!   │ ◄──────────────────────────────────── done    │
 //!   │ ◄──── event exited{instance, status, usage} ──│ kept until acknowledged
 //! ```
@@ -94,17 +94,11 @@ pub enum Verb {
         #[serde(default)]
         env: BTreeMap<String, String>,
     },
-    /// Make a sandbox from the layers of an image; its program is not started yet. → [`Answer::Prepared`] with the five
-    /// descriptors and two sockets as [`Verb::Dial`] makes them.
+    /// Make a sandbox in which an image can be started: everything but the root and the limits, which its `go` brings.
+    /// → [`Answer::Prepared`] with the five descriptors and two sockets as [`Verb::Dial`] makes them.
     PrepareService {
         /// Chosen by the server.
         instance: InstanceId,
-        /// Names of unpacked layers, from the lowest to the topmost: 1 to [`MAX_LAYERS`].
-        layers: Vec<Digest>,
-        /// What is started, with its whole environment: within [`MAX_ARGS`] and [`MAX_ENV`].
-        process: Process,
-        /// The limit of memory, files that the instance writes included.
-        memory_bytes: u64,
     },
     /// Make TCP sockets inside the sandbox's network, not connected yet: connections from them come from within, so
     /// that a server on its loopback is reached. → [`Answer::Dialled`] with so many descriptors.
@@ -130,9 +124,8 @@ pub enum Verb {
     Go {
         /// Which sandbox.
         instance: InstanceId,
-        /// The bundle of a function, mounted read-only at [`crate::CODE_ROOT`]; absent for a service.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        code: Option<Digest>,
+        /// What it is to do.
+        work: Work,
         /// Counted groups it joins; over the cap → [`Refusal::CapReached`].
         groups: Vec<GroupCap>,
         /// Relative share of the processor, 1 to 10,000.
@@ -199,6 +192,27 @@ pub enum Verb {
     OpenFiles,
     /// Start a new server from the configured binary and hand over to it. → [`Answer::Done`] once it serves.
     Upgrade,
+}
+
+/// What a sandbox is to do from its `go` on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// The bundle of a function, mounted read-only at [`crate::CODE_ROOT`].
+    Bundle(Digest),
+    /// The program of an image.
+    Image(Box<ImageWork>),
+}
+
+/// An image to start, with a writable layer of the instance's own on top.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImageWork {
+    /// Names of unpacked layers, from the lowest to the topmost: 1 to [`MAX_LAYERS`].
+    pub layers: Vec<Digest>,
+    /// What is started, with its whole environment: within [`MAX_ARGS`] and [`MAX_ENV`].
+    pub process: Process,
+    /// The limit of memory, files that the instance writes included.
+    pub memory_bytes: u64,
 }
 
 /// A counted group.

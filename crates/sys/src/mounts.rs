@@ -49,7 +49,7 @@ impl Flags {
     }
 }
 
-/// A detached mount: nobody sees it until it is attached, and it is gone when dropped before.
+/// A mount that is not in its place yet: a detached one is seen by nobody until it is attached, and gone when dropped before.
 #[derive(Debug)]
 pub struct Detached(OwnedFd);
 
@@ -121,6 +121,15 @@ impl Detached {
         rustix::mount::fsconfig_create(context.as_fd())?;
         let flags = flags | MountAttrFlags::MOUNT_ATTR_NOSUID;
         Ok(Self(rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)?))
+    }
+
+    /// The mount at a path as it is there, with what is mounted below it: to be attached elsewhere.
+    ///
+    /// # Errors
+    /// Nothing is mounted there.
+    pub fn mounted_at(path: &Path) -> io::Result<Self> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+        Ok(Self(rustix::mount::open_tree(CWD, path, flags)?))
     }
 
     /// Takes a mount that another process made and sent.
@@ -236,8 +245,32 @@ pub fn make_all_private() -> io::Result<()> {
 /// # Errors
 /// `new_root` is not a mount, or a mount is still shared.
 pub fn pivot_into(new_root: &Path) -> io::Result<()> {
+    pivot(new_root)?.leave()
+}
+
+/// Makes `new_root` the root of this mount namespace. Absolute paths lead into it from here on, while mounts of the old
+/// root can still be moved over by their descriptors.
+///
+/// # Errors
+/// As [`pivot_into`].
+pub fn pivot(new_root: &Path) -> io::Result<OldRoot> {
     rustix::process::chdir(new_root)?;
     rustix::process::pivot_root(".", ".")?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
-    Ok(rustix::process::chdir("/")?)
+    Ok(OldRoot(()))
+}
+
+/// The root that was left, on top of the new one: the working folder must not change before it is let go of.
+#[derive(Debug)]
+#[must_use = "it stays within reach"]
+pub struct OldRoot(());
+
+impl OldRoot {
+    /// Lets go of it and all that is mounted there.
+    ///
+    /// # Errors
+    /// No CAP_SYS_ADMIN over the mount namespace.
+    pub fn leave(self) -> io::Result<()> {
+        rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+        Ok(rustix::process::chdir("/")?)
+    }
 }

@@ -196,7 +196,7 @@ impl Warden {
         let ticket = self.new_ticket();
         let trees = tools.iter().copied().chain([root]).collect();
         let launch = BuildLaunch { ticket, instance: instance.clone(), profile, runtime: root, tools, store, ids };
-        if let Err(refusal) = self.ask_launcher(ticket, &Order::Build(launch)) {
+        if let Err(refusal) = self.ask_launcher(ticket, &Order::Build(launch), &[]) {
             ids.give_back(&mut self.ids);
             return Err(refusal);
         }

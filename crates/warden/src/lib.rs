@@ -20,6 +20,7 @@ mod orders;
 mod probe;
 mod sandboxes;
 mod server;
+mod services;
 mod session;
 mod spawner;
 mod trees;

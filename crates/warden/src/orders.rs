@@ -18,7 +18,9 @@ pub(crate) type Ticket = u64;
 pub(crate) enum Order {
     /// Make a function sandbox and start its launcher.
     Launch(Launch),
-    /// Make a service sandbox from layers, its program waiting.
+    /// Make a service sandbox without a root.
+    Blank(Blank),
+    /// Give a blank sandbox its root and start its program. Descriptors: its gate, its user namespace.
     Serve(Serve),
     /// Make a build sandbox and start its foreman.
     Build(crate::builds::BuildLaunch),
@@ -43,11 +45,18 @@ pub(crate) struct Launch {
     pub(crate) ids: IdBlock,
 }
 
-/// A service sandbox.
+/// A service sandbox that is nobody's yet.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Blank {
+    pub(crate) ticket: Ticket,
+    pub(crate) instance: InstanceId,
+    pub(crate) ids: WideBlock,
+}
+
+/// What a blank sandbox becomes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Serve {
     pub(crate) ticket: Ticket,
-    pub(crate) instance: InstanceId,
     /// From the lowest to the topmost.
     pub(crate) layers: Vec<Digest>,
     pub(crate) process: Process,
@@ -58,11 +67,15 @@ pub(crate) struct Serve {
 /// From a spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// Descriptors: pidfd, control, stdout, stderr, freezer control, freezer events; of a service also the gate: one
-    /// message on it starts the program.
+    /// Descriptors: pidfd, control, stdout, stderr, freezer control, freezer events; of a service also its gate and its
+    /// user namespace.
     Launched {
         ticket: Ticket,
         pid: u32,
+    },
+    /// A blank sandbox has its root, and its program starts.
+    Served {
+        ticket: Ticket,
     },
     /// Descriptors: pidfd, foreman's socket, its messages, listener inside.
     Built {
@@ -87,6 +100,7 @@ impl Report {
     pub(crate) fn ticket(&self) -> Ticket {
         match self {
             Self::Launched { ticket, .. }
+            | Self::Served { ticket }
             | Self::Built { ticket, .. }
             | Self::Imported { ticket, .. }
             | Self::Unpacked { ticket, .. }

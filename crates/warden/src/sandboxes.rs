@@ -30,8 +30,17 @@ pub(crate) struct Sandbox {
 pub(crate) enum Kind {
     /// The sandbox of a function.
     Function { runtime: RuntimeId, memory: MemoryMib, ids: IdBlock },
-    /// The sandbox of a service. The gate is there until its `go`.
-    Service { layers: Vec<Digest>, gate: Option<OwnedFd>, ids: WideBlock },
+    /// The sandbox of a service. Its layers come with its `go`, and the gate goes with it.
+    Service { layers: Vec<Digest>, gate: Option<Gate>, ids: WideBlock },
+}
+
+/// What a blank sandbox is given its root through.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// Hears one message.
+    pub(crate) message: OwnedFd,
+    /// The user namespace that owners are shifted to.
+    pub(crate) users: OwnedFd,
 }
 
 /// Prepared → Gone to its code, once.

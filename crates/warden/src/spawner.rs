@@ -61,13 +61,20 @@ pub(crate) fn run(workshop: &Workshop<'_>, orders: &OwnedFd) -> i32 {
                 }
                 Err(refusal) => orders::send(orders, &Report::Failed { ticket: launch.ticket, refusal }, &[]),
             },
-            Order::Serve(serve) => match service::launch(workshop, &service_filters, &serve) {
+            Order::Blank(blank) => match service::launch(workshop, &service_filters, &blank) {
                 Ok((pid, fds)) => {
                     let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-                    orders::send(orders, &Report::Launched { ticket: serve.ticket, pid }, &fds)
+                    orders::send(orders, &Report::Launched { ticket: blank.ticket, pid }, &fds)
                 }
-                Err(refusal) => orders::send(orders, &Report::Failed { ticket: serve.ticket, refusal }, &[]),
+                Err(refusal) => orders::send(orders, &Report::Failed { ticket: blank.ticket, refusal }, &[]),
             },
+            Order::Serve(serve) => {
+                let report = match service::serve(workshop, &serve, fds) {
+                    Ok(()) => Report::Served { ticket: serve.ticket },
+                    Err(refusal) => Report::Failed { ticket: serve.ticket, refusal },
+                };
+                orders::send(orders, &report, &[])
+            }
             Order::Build(launch) => match crate::builds::launch::launch(workshop, &build_filters, &launch) {
                 Ok((pid, fds)) => {
                     let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();

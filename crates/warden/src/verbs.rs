@@ -1,35 +1,66 @@
 //! What servers may ask, and what each wish is checked for before anything happens.
 
-use crate::orders::{self, Launch, Order, Serve, Ticket};
+use crate::orders::{self, Launch, Order, Ticket};
 use crate::sandboxes::{Kind, Purpose, Sandbox};
 use crate::session::SessionState;
 use crate::trees;
 use crate::warden::{Pending, Warden};
-use dockless_model::image::Process;
-use dockless_model::{Digest, FunctionLimits, InstanceId, MemoryMib, RuntimeId, Slot};
+use dockless_model::{Digest, FunctionLimits, InstanceId, MemoryMib, RuntimeId};
 use dockless_sandbox::CODE_ROOT;
 use dockless_sandbox::protocol::{
-    Answer, FreezerKind, GroupCap, MAX_ARGS, MAX_ENV, MAX_FDS, MAX_LAYERS, MAX_MESSAGE, MAX_TAG, Prepared, Refusal,
-    Usage, VERSION, Verb, Welcome,
+    Answer, FreezerKind, GroupCap, MAX_ENV, MAX_MESSAGE, MAX_TAG, Prepared, Refusal, Usage, VERSION, Verb, Welcome,
+    Work,
 };
-use dockless_sys::cgroup::{CpuQuota, GroupLimits};
+use dockless_sys::cgroup::GroupLimits;
 use dockless_sys::mounts::{Detached, Flags};
-use dockless_sys::namespaces::{visit_mounts, visit_network};
+use dockless_sys::namespaces::visit_mounts;
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Sandboxes on one node, whatever the plans say: processes, descriptors and ids are finite.
 const MAX_SANDBOXES: usize = 10_000;
 /// Longest name of a counted group.
 const MAX_GROUP_NAME: usize = 512;
-/// Less is not even enough for a sandbox's first process.
-const MIN_MEMORY: u64 = 8 * 1024 * 1024;
-/// The kernel's own for a new group.
-const DEFAULT_WEIGHT: u16 = 100;
+
+/// Whose a sandbox becomes by its `go`.
+pub(crate) struct Whose {
+    groups: Vec<GroupCap>,
+    cpu_weight: u16,
+    tag: String,
+}
+
+impl Whose {
+    fn check(&self) -> Result<(), Refusal> {
+        if self.tag.len() > MAX_TAG || self.tag.is_empty() {
+            return Err(Refusal::Bad(format!("a tag has 1 to {MAX_TAG} bytes")));
+        }
+        if !(1..=10_000).contains(&self.cpu_weight)
+            || self.groups.len() > 8
+            || self.groups.iter().any(|cap| cap.name.len() > MAX_GROUP_NAME)
+        {
+            return Err(Refusal::Bad(
+                "cpu_weight is 1 to 10000; at most 8 groups with names of at most 512 bytes".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn groups(&self) -> &[GroupCap] {
+        &self.groups
+    }
+
+    pub(crate) fn cpu_weight(&self) -> u16 {
+        self.cpu_weight
+    }
+
+    /// What the sandbox does from now on.
+    pub(crate) fn serving(self, code: Option<Digest>) -> Purpose {
+        Purpose::Serving { code, groups: self.groups, tag: self.tag, baseline: Usage::default() }
+    }
+}
 
 /// An answer now, or none yet.
 pub(crate) struct Outcome(Option<(Result<Answer, Refusal>, Vec<OwnedFd>)>);
@@ -70,12 +101,10 @@ impl Warden {
                     Err(refusal) => Err(refusal).into(),
                 }
             }
-            Verb::PrepareService { instance, layers, process, memory_bytes } => {
-                match self.prepare_service(session, id, instance, layers, process, memory_bytes) {
-                    Ok(()) => Outcome::later(),
-                    Err(refusal) => Err(refusal).into(),
-                }
-            }
+            Verb::PrepareService { instance } => match self.prepare_service(session, id, instance) {
+                Ok(()) => Outcome::later(),
+                Err(refusal) => Err(refusal).into(),
+            },
             Verb::Dial { instance, v6, count } => {
                 let dialled = self.owned(session, &instance).map(|sandbox| sandbox.pid.as_raw_nonzero().get());
                 match dialled.and_then(|pid| self.dial(pid.cast_unsigned(), v6, count)) {
@@ -84,8 +113,15 @@ impl Warden {
                 }
             }
             Verb::Throttle { instance, millicores } => self.throttle(session, &instance, millicores).into(),
-            Verb::Go { instance, code, groups, cpu_weight, tag } => {
-                self.go(session, &instance, code, groups, cpu_weight, tag).map(|()| Answer::Done).into()
+            Verb::Go { instance, work, groups, cpu_weight, tag } => {
+                let whose = Whose { groups, cpu_weight, tag };
+                match work {
+                    Work::Bundle(code) => self.go(session, &instance, code, whose).map(|()| Answer::Done).into(),
+                    Work::Image(work) => match self.go_image((session, id), &instance, *work, whose) {
+                        Ok(()) => Outcome::later(),
+                        Err(refusal) => Err(refusal).into(),
+                    },
+                }
             }
             Verb::Build { instance, profile, runtime, tools, store } => {
                 let wish = crate::builds::Wish { instance, profile, tools, store };
@@ -187,7 +223,7 @@ impl Warden {
             cpu_weight: memory.cpu_weight(),
             ids,
         });
-        if let Err(refusal) = self.ask_launcher(ticket, &order) {
+        if let Err(refusal) = self.ask_launcher(ticket, &order, &[]) {
             self.ids.give_back(ids);
             return Err(refusal);
         }
@@ -195,61 +231,16 @@ impl Warden {
         Ok(())
     }
 
-    fn prepare_service(
-        &mut self,
-        session: u64,
-        request: u64,
-        instance: InstanceId,
-        layers: Vec<Digest>,
-        process: Process,
-        memory_bytes: u64,
-    ) -> Result<(), Refusal> {
-        self.check_new(&instance)?;
-        check_env(&process.env)?;
-        let args: usize = process.argv.iter().map(String::len).sum();
-        if process.argv.is_empty() || args > MAX_ARGS || process.argv.iter().any(|arg| arg.contains('\0')) {
-            return Err(Refusal::Bad(format!(
-                "a command line has 1 word or more, at most {MAX_ARGS} bytes and no NUL"
-            )));
-        }
-        let folder = &process.working_dir;
-        if !(folder.is_empty() || folder.starts_with('/')) || folder.len() > 4096 || folder.contains('\0') {
-            return Err(Refusal::Bad("a working folder is an absolute path".into()));
-        }
-        if !(1..=MAX_LAYERS).contains(&layers.len()) {
-            return Err(Refusal::Bad(format!("an image has 1 to {MAX_LAYERS} layers")));
-        }
-        if memory_bytes < MIN_MEMORY {
-            return Err(Refusal::Bad(format!("a service has at least {MIN_MEMORY} bytes of memory")));
-        }
-        for layer in &layers {
-            if !self.world.layers_path().join(layer.to_string()).is_dir() {
-                return Err(Refusal::Unknown(format!("layer {layer}")));
-            }
-        }
-        let ids = self.ids.take_wide().ok_or_else(|| Refusal::NoRoom("no id block is free".into()))?;
-        let ticket = self.new_ticket();
-        let order = Order::Serve(Serve {
-            ticket,
-            instance: instance.clone(),
-            layers: layers.clone(),
-            process,
-            memory_bytes,
-            ids,
-        });
-        if let Err(refusal) = self.ask_launcher(ticket, &order) {
-            self.ids.give_back_wide(ids);
-            return Err(refusal);
-        }
-        self.pending.insert(ticket, Pending::PrepareService { session, request, instance, layers, ids });
-        Ok(())
-    }
-
     /// Gives an order to the spawner that has least to do.
-    pub(crate) fn ask_launcher(&mut self, ticket: Ticket, order: &Order) -> Result<(), Refusal> {
+    pub(crate) fn ask_launcher(
+        &mut self,
+        ticket: Ticket,
+        order: &Order,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), Refusal> {
         let launchers = self.launchers();
         let sent = match self.spawners.iter_mut().take(launchers).min_by_key(|spawner| spawner.busy.len()) {
-            Some(spawner) => orders::try_send(&spawner.channel, order, &[]).inspect(|()| {
+            Some(spawner) => orders::try_send(&spawner.channel, order, fds).inspect(|()| {
                 spawner.busy.insert(ticket);
             }),
             None => Err(std::io::Error::other("there is no spawner")),
@@ -267,7 +258,8 @@ impl Warden {
                 other == instance
             }
             Pending::Build(build) => build.is(instance),
-            Pending::Import { .. } | Pending::Unpack { .. } | Pending::Capture { .. } => false,
+            // One that gets its root is among the sandboxes.
+            Pending::Serve { .. } | Pending::Import { .. } | Pending::Unpack { .. } | Pending::Capture { .. } => false,
         };
         if self.sandboxes.get(instance).is_some() || self.builds.has(instance) || self.pending.values().any(is_it) {
             return Err(Refusal::Bad(format!("instance {instance} exists already")));
@@ -276,36 +268,6 @@ impl Warden {
             return Err(Refusal::NoRoom(format!("{MAX_SANDBOXES} sandboxes exist")));
         }
         Ok(())
-    }
-
-    /// Sockets of the network of a process that is our child and not reaped.
-    pub(crate) fn dial(&self, pid: u32, v6: bool, count: u8) -> Result<Vec<OwnedFd>, Refusal> {
-        if !(1..=MAX_FDS).contains(&usize::from(count)) {
-            return Err(Refusal::Bad(format!("1 to {MAX_FDS} sockets at once")));
-        }
-        let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = || Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?);
-        File::open(format!("/proc/{pid}/ns/net"))
-            .and_then(|there| {
-                visit_network(&self.network_home, there.as_fd(), || (0..count).map(|_| socket()).collect())
-            })
-            .map_err(|error| Refusal::Kernel(format!("cannot dial: {error}")))
-    }
-
-    fn throttle(&self, session: u64, instance: &InstanceId, millicores: u32) -> Result<Answer, Refusal> {
-        let sandbox = self.owned(session, instance)?;
-        if millicores < Slot::MIN_MILLICORES {
-            return Err(Refusal::Bad(format!("at least {} millicores", Slot::MIN_MILLICORES)));
-        }
-        // In a period of 100 ms a millicore is 100 µs.
-        let quota = CpuQuota { quota_us: u64::from(millicores) * 100, period_us: 100_000 };
-        let limits = GroupLimits { cpu_quota: Some(quota), ..GroupLimits::default() };
-        sandbox
-            .group
-            .set_limits(&limits)
-            .map(|()| Answer::Done)
-            .map_err(|error| Refusal::Kernel(format!("cannot set limits: {error}")))
     }
 
     pub(crate) fn prepared(&self, sandbox: &Sandbox) -> Prepared {
@@ -319,7 +281,7 @@ impl Warden {
     }
 
     /// A sandbox of this session.
-    fn owned(&self, session: u64, instance: &InstanceId) -> Result<&Sandbox, Refusal> {
+    pub(crate) fn owned(&self, session: u64, instance: &InstanceId) -> Result<&Sandbox, Refusal> {
         match self.sandboxes.get(instance) {
             None => Err(Refusal::Unknown(format!("instance {instance}"))),
             Some(sandbox) if sandbox.session != Some(session) => Err(Refusal::InUse(format!("instance {instance}"))),
@@ -327,75 +289,45 @@ impl Warden {
         }
     }
 
-    fn go(
-        &mut self,
-        session: u64,
-        instance: &InstanceId,
-        code: Option<Digest>,
-        groups: Vec<GroupCap>,
-        cpu_weight: u16,
-        tag: String,
-    ) -> Result<(), Refusal> {
-        let sandbox = self.owned(session, instance)?;
-        if !matches!(sandbox.purpose, Purpose::Waiting) {
-            return Err(Refusal::Bad(format!("instance {instance} has had its go")));
-        }
-        if tag.len() > MAX_TAG || tag.is_empty() {
-            return Err(Refusal::Bad(format!("a tag has 1 to {MAX_TAG} bytes")));
-        }
-        if !(1..=10_000).contains(&cpu_weight)
-            || groups.len() > 8
-            || groups.iter().any(|cap| cap.name.len() > MAX_GROUP_NAME)
-        {
-            return Err(Refusal::Bad(
-                "cpu_weight is 1 to 10000; at most 8 groups with names of at most 512 bytes".into(),
-            ));
-        }
-        match (&sandbox.kind, &code) {
-            (Kind::Function { .. }, Some(code)) => drop(trees::folder(&self.world, code)?),
-            (Kind::Service { .. }, None) => {}
-            (Kind::Function { .. }, None) => return Err(Refusal::Bad("a function needs code".into())),
-            (Kind::Service { .. }, Some(_)) => return Err(Refusal::Bad("a service has its code in its image".into())),
-        }
-        self.groups.join(&groups).map_err(Refusal::CapReached)?;
-        let done = self.specialise(instance, code.as_ref(), cpu_weight);
-        match (done, self.sandboxes.get_mut(instance)) {
+    /// Gives a function its code: from here on the sandbox is somebody's.
+    fn go(&mut self, session: u64, instance: &InstanceId, code: Digest, whose: Whose) -> Result<(), Refusal> {
+        let sandbox = self.waiting(session, instance, &whose)?;
+        let Kind::Function { memory, .. } = sandbox.kind else {
+            return Err(Refusal::Bad("a service has its code in its image".into()));
+        };
+        trees::folder(&self.world, &code)?;
+        self.groups.join(&whose.groups).map_err(Refusal::CapReached)?;
+        // The share that goes with the memory was set at birth.
+        let weight = Some(whose.cpu_weight).filter(|weight| *weight != memory.cpu_weight());
+        match (self.specialise(instance, &code, weight), self.sandboxes.get_mut(instance)) {
             (Ok(()), Some(sandbox)) => {
-                sandbox.purpose = Purpose::Serving { code, groups, tag, baseline: Usage::default() };
+                sandbox.purpose = whose.serving(Some(code));
                 self.just_gone = Some(instance.clone());
                 Ok(())
             }
             (result, _) => {
-                self.groups.leave(&groups);
+                self.groups.leave(&whose.groups);
                 result
             }
         }
     }
 
-    /// Sets the share of the processor, mounts the code or opens the gate: from here on the sandbox is somebody's.
-    fn specialise(&mut self, instance: &InstanceId, code: Option<&Digest>, cpu_weight: u16) -> Result<(), Refusal> {
-        let gate = match self.sandboxes.get_mut(instance).map(|sandbox| &mut sandbox.kind) {
-            Some(Kind::Service { gate, .. }) => gate.take(),
-            _ => None,
-        };
-        let sandbox = self.sandboxes.get(instance).ok_or_else(|| Refusal::Unknown(format!("instance {instance}")))?;
-        // The share that goes with a function's memory was set at birth.
-        let at_birth = match sandbox.kind {
-            Kind::Function { memory, .. } => memory.cpu_weight(),
-            Kind::Service { .. } => DEFAULT_WEIGHT,
-        };
-        if cpu_weight != at_birth {
-            let limits = GroupLimits { cpu_weight: Some(cpu_weight), ..GroupLimits::default() };
-            sandbox
-                .group
-                .set_limits(&limits)
-                .map_err(|error| Refusal::Kernel(format!("cannot set limits: {error}")))?;
+    /// A sandbox of this session that has had no `go`, which may be what is said of it.
+    pub(crate) fn waiting(&self, session: u64, instance: &InstanceId, whose: &Whose) -> Result<&Sandbox, Refusal> {
+        let sandbox = self.owned(session, instance)?;
+        if !matches!(sandbox.purpose, Purpose::Waiting) {
+            return Err(Refusal::Bad(format!("instance {instance} has had its go")));
         }
-        let Some(code) = code else {
-            let gate = gate.ok_or_else(|| Refusal::Kernel("the sandbox has no gate".into()))?;
-            return orders::try_send(&gate, &(), &[])
-                .map_err(|error| Refusal::Kernel(format!("cannot open the gate: {error}")));
-        };
+        whose.check()?;
+        Ok(sandbox)
+    }
+
+    /// Sets the share of the processor and mounts the code.
+    fn specialise(&self, instance: &InstanceId, code: &Digest, cpu_weight: Option<u16>) -> Result<(), Refusal> {
+        let sandbox = self.sandboxes.get(instance).ok_or_else(|| Refusal::Unknown(format!("instance {instance}")))?;
+        if cpu_weight.is_some() {
+            set_limits(sandbox, &GroupLimits { cpu_weight, ..GroupLimits::default() })?;
+        }
         let mount = || {
             // The process is our child and not reaped: its number cannot have become another's.
             let users = File::open(format!("/proc/{}/ns/user", sandbox.pid.as_raw_nonzero()))?;
@@ -501,6 +433,10 @@ impl Warden {
     }
 }
 
+pub(crate) fn set_limits(sandbox: &Sandbox, limits: &GroupLimits) -> Result<(), Refusal> {
+    sandbox.group.set_limits(limits).map_err(|error| Refusal::Kernel(format!("cannot set limits: {error}")))
+}
+
 /// A full socket is an honest "too much at once"; anything else is not.
 pub(crate) fn cannot_ask(whom: &str, error: &std::io::Error) -> Refusal {
     if error.kind() == std::io::ErrorKind::WouldBlock {
@@ -510,7 +446,7 @@ pub(crate) fn cannot_ask(whom: &str, error: &std::io::Error) -> Refusal {
     }
 }
 
-fn check_env(env: &BTreeMap<String, String>) -> Result<(), Refusal> {
+pub(crate) fn check_env(env: &BTreeMap<String, String>) -> Result<(), Refusal> {
     let size: usize = env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     let valid =
         |(name, value): (&String, &String)| !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0');

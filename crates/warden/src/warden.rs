@@ -10,7 +10,7 @@ use crate::layers;
 use crate::notify::Notify;
 use crate::orders::{self, Order, Report, Ticket};
 use crate::probe;
-use crate::sandboxes::{Kind, Purpose, Sandbox, Sandboxes, counters};
+use crate::sandboxes::{Gate, Kind, Purpose, Sandbox, Sandboxes, counters};
 use crate::server::{self, ServerPlan};
 use crate::session::{Session, SessionState};
 use crate::spawner::{self, Workshop};
@@ -65,8 +65,13 @@ pub(crate) enum Pending {
         session: u64,
         request: u64,
         instance: InstanceId,
-        layers: Vec<Digest>,
         ids: WideBlock,
+    },
+    /// An image that is started in the sandbox of a service.
+    Serve {
+        session: u64,
+        request: u64,
+        instance: InstanceId,
     },
     Import {
         session: u64,
@@ -91,8 +96,13 @@ impl Pending {
     pub(crate) fn needs_layer(&self, layer: &Digest) -> bool {
         match self {
             Self::Unpack { diff_id, .. } => diff_id == layer,
-            Self::PrepareService { layers, .. } => layers.contains(layer),
-            Self::Prepare { .. } | Self::Build(_) | Self::Import { .. } | Self::Capture { .. } => false,
+            // The layers of `Serve` are its sandbox's already.
+            Self::PrepareService { .. }
+            | Self::Serve { .. }
+            | Self::Prepare { .. }
+            | Self::Build(_)
+            | Self::Import { .. }
+            | Self::Capture { .. } => false,
         }
     }
 }
@@ -576,14 +586,19 @@ impl Warden {
                 let result = self.on_launched(session, instance, kind, pid, fds);
                 self.reply_prepared(session, request, result);
             }
-            (Pending::PrepareService { session, request, instance, layers, ids }, Report::Launched { pid, .. }) => {
+            (Pending::PrepareService { session, request, instance, ids }, Report::Launched { pid, .. }) => {
                 let mut fds = fds;
-                let kind = Kind::Service { layers, gate: fds.pop(), ids };
+                let gate = fds.pop().zip(fds.pop()).map(|(users, message)| Gate { message, users });
+                let kind = Kind::Service { layers: Vec::new(), gate, ids };
                 let result = self.on_launched(session, instance, kind, pid, fds).and_then(|(prepared, mut fds)| {
                     fds.extend(self.dial(pid, false, DIALLED_AT_ONCE)?);
                     Ok((prepared, fds))
                 });
                 self.reply_prepared(session, request, result);
+            }
+            (Pending::Serve { session, request, instance }, report) => {
+                let failed = if let Report::Served { .. } = report { None } else { Some(refusal_of(report)) };
+                self.on_served(session, request, &instance, failed);
             }
             (Pending::Build(pending), Report::Built { pid, .. }) => self.on_build_launched(pending, pid, fds),
             (Pending::Build(pending), report) => self.on_build_failed(pending, refusal_of(report)),
@@ -668,8 +683,10 @@ impl Warden {
 fn refusal_of(report: Report) -> Refusal {
     match report {
         Report::Failed { refusal, .. } => refusal,
-        Report::Launched { .. } | Report::Built { .. } | Report::Imported { .. } | Report::Unpacked { .. } => {
-            Refusal::Kernel("a spawner mixed up two orders".into())
-        }
+        Report::Launched { .. }
+        | Report::Served { .. }
+        | Report::Built { .. }
+        | Report::Imported { .. }
+        | Report::Unpacked { .. } => Refusal::Kernel("a spawner mixed up two orders".into()),
     }
 }

@@ -19,6 +19,9 @@ pub struct Status {
     pub region: String,
     /// What can be run.
     pub runtimes: Vec<RuntimeStatus>,
+    /// Sandboxes that wait for an image.
+    #[serde(default)]
+    pub service_shelf: usize,
     /// Sandboxes with an owner, of all accounts.
     pub instances: usize,
     /// Builds waiting or running, of all accounts.

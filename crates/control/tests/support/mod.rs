@@ -194,6 +194,10 @@ impl Platform for Machine {
         async { Ok(stream) }.boxed()
     }
 
+    fn service_shelf(&self) -> usize {
+        1
+    }
+
     fn runtimes(&self) -> Vec<RuntimeStatus> {
         vec![RuntimeStatus { id: "node-20.1.0-0000000000000000".to_owned(), shelf: 2 }]
     }

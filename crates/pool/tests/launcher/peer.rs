@@ -6,7 +6,7 @@ use dockless_model::{Digest, InstanceId, MemoryMib, RuntimeId};
 use dockless_sandbox::bundle::TreeManifest;
 use dockless_sandbox::protocol::{
     Answer, Event, ExitStatus, FreezerKind, FromWarden, Happening, Listed, MAX_MESSAGE, Origin, Prepared, Refusal,
-    Reply, Request, Runtime, Usage, Verb, Welcome,
+    Reply, Request, Runtime, Usage, Verb, Welcome, Work,
 };
 use dockless_sys::seqpacket;
 use rustix::event::{PollFd, PollFlags};
@@ -157,8 +157,8 @@ impl Peer {
                 state.sandboxes.insert(instance, sandbox);
                 answer
             }
-            Verb::Go { instance, code, groups, tag, .. } => {
-                let code = code.ok_or_else(|| Refusal::Bad("a function needs code".into()))?;
+            Verb::Go { instance, work, groups, tag, .. } => {
+                let Work::Bundle(code) = work else { return Err(Refusal::Bad("a function needs code".into())) };
                 let tree = state.folder.join("trees").join(code.to_string());
                 if !tree.exists() {
                     return Err(Refusal::Unknown(format!("tree {code}")));

@@ -1,12 +1,11 @@
 //! The loop of the first process, once the program runs.
 
-use super::{Birth, listener, not_started};
-use crate::orders;
+use super::not_started;
+use super::program::Newborn;
 use dockless_sandbox::frames::{FromLauncher, ToLauncher};
-use dockless_sys::notify::Notifications;
 use dockless_sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Signal, WaitOptions};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -19,31 +18,32 @@ const LONGEST: usize = 4096;
 const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 struct Keeper {
-    program: Pid,
+    newborn: Newborn,
     control: OwnedFd,
     /// What the server has sent of its next frame.
     heard: Vec<u8>,
-    notifications: Option<Notifications>,
     listening: Vec<SocketAddr>,
     /// The program did not start; it is about to exit.
     failed: bool,
+    /// Somebody is under the filter that notifies.
+    notifying: bool,
 }
 
 /// Keeps the sandbox until the program has ended; its code, or 128 and the signal's number.
-pub(super) fn keep(program: Pid, births: &OwnedFd, signals: &Signals, control: OwnedFd) -> i32 {
+pub(super) fn keep(newborn: Newborn, signals: &Signals, control: OwnedFd) -> i32 {
     let mut keeper =
-        Keeper { program, control, heard: Vec::new(), notifications: None, listening: Vec::new(), failed: false };
+        Keeper { newborn, control, heard: Vec::new(), listening: Vec::new(), failed: false, notifying: true };
     let mut newborn = true;
     let mut server = true;
     loop {
         let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
         if newborn {
-            fds.push(PollFd::new(births, PollFlags::IN));
+            fds.push(PollFd::new(&keeper.newborn.birth, PollFlags::IN));
         }
         let mut notified = None;
-        if let Some(notifications) = &keeper.notifications {
+        if keeper.notifying {
             notified = Some(fds.len());
-            fds.push(PollFd::new(notifications, PollFlags::IN));
+            fds.push(PollFd::new(&keeper.newborn.notifications, PollFlags::IN));
         }
         let mut ordered = None;
         if server {
@@ -58,7 +58,7 @@ pub(super) fn keep(program: Pid, births: &OwnedFd, signals: &Signals, control: O
         drop(fds);
         // Whole, before its end is looked at: a program that could not be started says so and ends at once.
         if newborn && !ready[1].is_empty() {
-            newborn = keeper.on_births(births);
+            newborn = keeper.on_birth();
         }
         if notified.is_some_and(|at| !ready[at].is_empty()) {
             keeper.on_listen();
@@ -75,24 +75,22 @@ pub(super) fn keep(program: Pid, births: &OwnedFd, signals: &Signals, control: O
 }
 
 impl Keeper {
-    /// Hears all that is there; says whether more may come.
-    fn on_births(&mut self, births: &OwnedFd) -> bool {
-        loop {
-            match orders::receive::<Birth>(births) {
-                Ok(Some((Birth::Listener, fds))) => self.notifications = listener(fds),
-                Ok(Some((Birth::Failed(failed), _))) => {
-                    self.failed = true;
-                    self.tell(&not_started(failed));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                // It has become the program, or it is gone.
-                Ok(None) | Err(_) => return false,
+    /// Hears what became of the newborn; says whether more may come.
+    fn on_birth(&mut self) -> bool {
+        match self.newborn.failure() {
+            Ok(Some(failed)) => {
+                self.failed = true;
+                self.tell(&not_started(failed));
+                true
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+            // It has become the program, or it is gone.
+            Ok(None) | Err(_) => false,
         }
     }
 
     fn on_listen(&mut self) {
-        let Some(notifications) = self.notifications.take() else { return };
+        let notifications = &self.newborn.notifications;
         match notifications.receive() {
             Ok(Some(listen)) => {
                 let room = self.listening.len() < TAKEN_OVER;
@@ -105,12 +103,11 @@ impl Keeper {
                     self.tell(&FromLauncher::Listening { address });
                 }
                 // Whoever asked may be gone.
-                let _ = notifications.answer(&listen, address.is_some());
-                self.notifications = Some(notifications);
+                let _ = self.newborn.notifications.answer(&listen, address.is_some());
             }
-            Ok(None) => self.notifications = Some(notifications),
+            Ok(None) => {}
             // Nobody is under the filter any more.
-            Err(_) => {}
+            Err(_) => self.notifying = false,
         }
     }
 
@@ -164,7 +161,7 @@ impl Keeper {
     fn reap(&self) -> Option<i32> {
         let mut ended = None;
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            if pid != self.program {
+            if pid != self.newborn.pid {
                 continue;
             }
             let (code, signal) = (status.exit_status(), status.terminating_signal());
@@ -179,7 +176,7 @@ impl Keeper {
     fn pass_on(&self, signal: i32) {
         if let Some(signal) = Signal::from_named_raw(signal) {
             // It may have ended already.
-            let _ = rustix::process::kill_process(self.program, signal);
+            let _ = rustix::process::kill_process(self.newborn.pid, signal);
         }
     }
 

@@ -11,7 +11,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 const MAX_ID: u32 = 65_535;
 
 /// The program's user.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct User {
     pub(super) uid: u32,
     pub(super) gid: u32,

@@ -1,4 +1,6 @@
-//! Making the sandbox of a service: an overlay of its image's layers, writable in memory, its program waiting at a gate.
+//! Making the sandbox of a service, in two parts. The first, which takes the kernel long (namespaces, control groups), is
+//! the same for every image and can be done ahead; the second gives it a root, an overlay of the image's layers, writable
+//! in memory.
 //!
 //! ```text
 //! run/lay/PID (tmpfs)   0 1 2 …  the layers, shifted to the sandbox's ids, read-only
@@ -10,8 +12,8 @@
 use super::{Workshop, freezer, hand_over, kernel};
 use crate::child::Word;
 use crate::init::{self, ServiceFds};
-use crate::orders::{self, Serve};
-use dockless_model::Digest;
+use crate::orders::{self, Blank, Serve};
+use dockless_model::{Digest, Slot};
 use dockless_sandbox::protocol::Refusal;
 use dockless_sys::cgroup::{Group, GroupLimits};
 use dockless_sys::mounts::{self, Detached, Flags};
@@ -40,21 +42,24 @@ impl Filters {
     }
 }
 
-/// Makes it; what was made is unmade on every failure.
+/// Makes a blank one; what was made is unmade on every failure.
 pub(super) fn launch(
     workshop: &Workshop<'_>,
     filters: &Filters,
-    serve: &Serve,
+    blank: &Blank,
 ) -> Result<(u32, Vec<OwnedFd>), Refusal> {
     let group = workshop
         .groups
-        .create(serve.instance.as_str())
+        .create(blank.instance.as_str())
         .map_err(|error| Refusal::Kernel(format!("cannot make a control group: {error}")))?;
     let launched = (|| {
-        let limits =
-            GroupLimits { memory_bytes: Some(serve.memory_bytes), pids: Some(SERVICE_PIDS), ..GroupLimits::default() };
+        let limits = GroupLimits {
+            memory_bytes: Some(Slot::default().memory_bytes()),
+            pids: Some(SERVICE_PIDS),
+            ..GroupLimits::default()
+        };
         group.set_limits(&limits).map_err(|error| Refusal::Kernel(format!("cannot set limits: {error}")))?;
-        start(workshop, filters, serve, &group)
+        start(workshop, filters, blank, &group)
     })();
     if launched.is_err() {
         let _ = group.kill();
@@ -67,13 +72,13 @@ pub(super) fn launch(
 fn start(
     workshop: &Workshop<'_>,
     filters: &Filters,
-    serve: &Serve,
+    blank: &Blank,
     group: &Group,
 ) -> Result<(u32, Vec<OwnedFd>), Refusal> {
     let (control, control_child) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|error| kernel("make the control channel")(error.into()))?;
-    let map = serve.ids.map();
+    let map = blank.ids.map();
     let (stdout, stdout_child) = pipe(map[0].outside).map_err(kernel("make a pipe"))?;
     let (stderr, stderr_child) = pipe(map[0].outside).map_err(kernel("make a pipe"))?;
     let (gate, gate_child) = seqpacket::pair().map_err(kernel("make a socket pair"))?;
@@ -83,26 +88,36 @@ fn start(
     let (mut ours, mut theirs) = (Some(gate), Some(fds));
     let child = spawn(workshop.one_thread, &options, || {
         drop(ours.take());
-        theirs.take().map_or(72, |fds| init::run(workshop.one_thread, workshop.world, filters, serve, fds))
+        theirs.take().map_or(72, |fds| init::run(workshop.one_thread, workshop.world, filters, &blank.instance, fds))
     })
     .map_err(kernel("make a process in namespaces of its own"))?;
     drop(theirs);
     let gate = ours.ok_or_else(|| Refusal::Kernel("the gate is gone".into()))?;
     let pid = child.pid.as_raw_nonzero().get().cast_unsigned();
-    let mut pile = None;
-    hand_over(&child, &map, &gate, |users| {
-        let (made, root) = Pile::make(workshop, serve, users, map[0].outside)?;
-        pile = Some(made);
-        Ok(vec![root, workshop.world.devices()?])
+    let mut users = None;
+    hand_over(&child, &map, &gate, |of_child| {
+        users = Some(of_child.try_clone_to_owned()?);
+        Ok(vec![workshop.world.devices()?])
     })?;
-    // While the child mounts: it runs nothing of the image before its gate opens.
+    let users = users.ok_or_else(|| Refusal::Kernel("the user namespace is gone".into()))?;
+    // While the child mounts: it runs nothing of an image before its gate opens.
     let joined = group.attach(pid);
     // First what the child has to say: one that has ended cannot join.
-    wait_for_gate(&gate)?;
+    wait_at(&gate)?;
     joined.map_err(|error| Refusal::Kernel(format!("cannot join the control group: {error}")))?;
     let freezer = freezer(group)?;
-    drop(pile);
-    Ok((pid, vec![child.pidfd, control, stdout, stderr, freezer.0, freezer.1, gate]))
+    Ok((pid, vec![child.pidfd, control, stdout, stderr, freezer.0, freezer.1, gate, users]))
+}
+
+/// Gives a blank sandbox its root and has its program started. Descriptors: its gate, its user namespace.
+pub(super) fn serve(workshop: &Workshop<'_>, serve: &Serve, fds: Vec<OwnedFd>) -> Result<(), Refusal> {
+    let [gate, users] =
+        <[OwnedFd; 2]>::try_from(fds).map_err(|_| Refusal::Kernel("an order came without descriptors".into()))?;
+    let (pile, root) = Pile::make(workshop, serve, users.as_fd()).map_err(kernel("prepare the root"))?;
+    orders::send(&gate, &serve.process, &[root.as_fd()]).map_err(kernel("open the gate"))?;
+    // The sandbox works on while these are taken away.
+    drop((root, pile));
+    wait_at(&gate)
 }
 
 /// A pipe whose writing end may be opened again by name (`/dev/stdout`) by the sandbox's root, who may give it away.
@@ -112,7 +127,8 @@ fn pipe(owner: u32) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader.into(), writer.into()))
 }
 
-fn wait_for_gate(gate: &OwnedFd) -> Result<(), Refusal> {
+/// Waits until the sandbox has done the next of its two parts.
+fn wait_at(gate: &OwnedFd) -> Result<(), Refusal> {
     orders::wait(gate, PollFlags::IN).map_err(kernel("wait for the sandbox"))?;
     match orders::receive::<Word>(gate) {
         Ok(Some((Word::Prepared, _))) => Ok(()),
@@ -129,7 +145,7 @@ fn wait_for_gate(gate: &OwnedFd) -> Result<(), Refusal> {
 struct Pile(PathBuf);
 
 impl Pile {
-    fn make(workshop: &Workshop<'_>, serve: &Serve, users: BorrowedFd<'_>, owner: u32) -> io::Result<(Self, Detached)> {
+    fn make(workshop: &Workshop<'_>, serve: &Serve, users: BorrowedFd<'_>) -> io::Result<(Self, Detached)> {
         let at = workshop.world.run.join("lay").join(std::process::id().to_string());
         match std::fs::create_dir(&at) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -138,13 +154,13 @@ impl Pile {
         let flags = Flags { no_suid: true, no_dev: true, ..Flags::default() };
         Detached::tmpfs(serve.memory_bytes, "0700", flags)?.attach(&at)?;
         let pile = Self(at);
-        let overlay = pile.fill(workshop, serve, users, owner);
+        let overlay = pile.fill(workshop, serve, users);
         // Nothing of the pile may stay our working folder: it would keep it.
         rustix::process::chdir("/")?;
         Ok((pile, overlay?))
     }
 
-    fn fill(&self, workshop: &Workshop<'_>, serve: &Serve, users: BorrowedFd<'_>, owner: u32) -> io::Result<Detached> {
+    fn fill(&self, workshop: &Workshop<'_>, serve: &Serve, users: BorrowedFd<'_>) -> io::Result<Detached> {
         rustix::process::chdir(&self.0)?;
         let mut lower = Vec::with_capacity(serve.layers.len());
         for (number, layer) in serve.layers.iter().enumerate() {
@@ -159,6 +175,7 @@ impl Pile {
             std::fs::create_dir(name)?;
         }
         // The overlay's root is the upper folder's.
+        let owner = serve.ids.map()[0].outside;
         std::os::unix::fs::chown("up", Some(owner), Some(owner))?;
         mounts::overlay("root", &lower, "up", "work")?;
         Detached::clone_of(rustix::fs::CWD, Path::new("root"))
