@@ -231,3 +231,61 @@ fn prewarmed_interpreters_are_used_once_and_frozen() {
     assert_eq!(neighbour.json("/api/handler")["count"], 1, "nothing of another's");
     server.stop();
 }
+
+#[test]
+fn packages_are_installed_once_and_found() {
+    let server = Server::start(options());
+    let flask = root().join("examples/python-flask");
+    let flask = flask.to_string_lossy();
+    let deploy = || {
+        let finished = server.cli(&["deploy", &*flask, "--yes", "--force", "--json", "--name", "flask"]).ok();
+        let build = server.cli(&["logs", finished.json()["url"].as_str().unwrap(), "--build"]);
+        (
+            server.reached(&serde_json::from_str(&finished.stdout).expect("a deployment")),
+            finished.stderr + &build.stdout,
+        )
+    };
+    let (deployment, told) = deploy();
+    assert!(told.contains("pip install -r requirements.txt"), "{told}");
+    let page = deployment.get("/api").expect(200);
+    assert!(page.text().contains("<h1>Flask on Dockless</h1>"), "{page:?}");
+    let echoed = deployment.send(&Request::post("/api", r#"{"a":[1]}"#).header("content-type", "application/json"));
+    assert_eq!(echoed.expect(200).json()["received"]["a"][0], 1);
+    assert_eq!(deployment.get("/api/count").expect(200).text().lines().count(), 3);
+    for path in ["/requirements.txt", "/api/index.html"] {
+        assert_eq!(deployment.get(path).status(), 404, "{path}");
+    }
+    let (again, told) = deploy();
+    assert!(told.contains("install: cached (requirements.txt)"), "{told}");
+    let _ = again.get("/api").expect(200);
+    server.stop();
+}
+
+#[test]
+fn packages_that_cannot_be_installed_end_the_build() {
+    let server = Server::start(options());
+    let app = "def app(environ, start_response): ...";
+    for (name, text, words) in [
+        ("requirements.txt", "no-such-package-of-dockless==99.0", &["pip install", "No matching distribution"][..]),
+        ("Pipfile.lock", "{", &["Pipfile.lock", "hint:"]),
+    ] {
+        let files = Files::new().with("api/x.py", app).with(name, text);
+        let failed = server.cli(&["deploy", &files.path().to_string_lossy(), "--yes"]).exits(1);
+        for word in words {
+            assert!(failed.stderr.contains(word), "{name}: {failed:?}");
+        }
+    }
+    // Two folders, each with its own; markers and hashes of a lock are obeyed.
+    let lock = r#"{"default":{"six":{"version":"==1.16.0","hashes":["sha256:1e61c37477a1626458e36f7b1d82aa5c9b094fa4802892072e49de9c60c4c926",
+        "sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254"],"markers":"python_version >= '2.7'"}}}"#;
+    let six = "import six\ndef app(environ, start_response):\n    start_response('200 OK', [])\n    return [six.__version__.encode()]";
+    let files = Files::new()
+        .with("api/a/x.py", six)
+        .with("api/a/Pipfile.lock", lock)
+        .with("api/b/x.py", six)
+        .with("api/b/pyproject.toml", "[project]\nname = 'b'\nversion = '1'\ndependencies = ['six==1.17.0']");
+    let deployment = server.deploy(&files);
+    assert_eq!(deployment.get("/api/a/x").expect(200).text(), "1.16.0");
+    assert_eq!(deployment.get("/api/b/x").expect(200).text(), "1.17.0");
+    server.stop();
+}

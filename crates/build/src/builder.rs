@@ -11,6 +11,7 @@
 use crate::bench::{Bench, internal, seconds, stopped};
 use crate::cache::{Cache, Shelf, key};
 use crate::contents;
+use crate::detect::check_size;
 use crate::install::{Places, tool_of};
 use crate::packages::{Install, Script};
 use crate::run::{self, Made};
@@ -137,7 +138,8 @@ impl Builder {
         for warning in &plan.warnings {
             log.line(Level::Warn, warning);
         }
-        let bundles = match plan.project.take() {
+        let mut packages = self.python_packages(&request, &plan.steps).await?;
+        let bundles: Vec<_> = match plan.project.take() {
             None => plan.steps.iter().map(|step| plan.bundle(step, &source.files)).collect(),
             Some(project) => {
                 let runtime = self.node().current_runtime("node").ok_or(BuildError::NoRuntime { language: "node" })?;
@@ -148,7 +150,14 @@ impl Builder {
                 self.project(&job, &mut plan, &project).await?
             }
         };
-        let made = plan.steps.iter().zip(bundles).map(|(step, files)| Made { step, files }).collect();
+        let mut made = Vec::new();
+        for (step, mut files) in plan.steps.iter().zip(bundles) {
+            if let Some(packages) = packages.remove(&step.entrypoint) {
+                files.extend(packages);
+                check_size(&step.entrypoint, &files)?;
+            }
+            made.push(Made { step, files });
+        }
         let functions = run::import_all(made, self.node(), &**log).await?;
         let mut services = BTreeMap::new();
         if let Some(container) = &plan.container {
@@ -178,11 +187,11 @@ impl Builder {
         let built = project.script.as_ref().map(|script| whole_source(job, script, project));
         let site_key = built.as_ref().map(|whole| site_key(job, whole, &keys));
         let bundle_keys: Vec<Digest> =
-            plan.steps.iter().map(|step| self.bundle_key(job, step, &keys, built.as_ref())).collect();
+            traced(plan).map(|step| self.bundle_key(job, step, &keys, built.as_ref())).collect();
         let (mut site, kept) = self.kept(job, site_key, bundle_keys.clone()).await?;
         let mut bundles: BTreeMap<SourcePath, Bundle> = BTreeMap::new();
         let mut missing: Vec<(&Step, Digest)> = Vec::new();
-        for ((step, key), kept) in plan.steps.iter().zip(bundle_keys).zip(kept) {
+        for ((step, key), kept) in traced(plan).zip(bundle_keys).zip(kept) {
             match kept {
                 Some(bundle) => {
                     bundles.insert(step.entrypoint.clone(), bundle);
@@ -223,7 +232,11 @@ impl Builder {
         if plan.files.is_empty() && plan.steps.is_empty() {
             return Err(BuildError::NoOutput { folders: project.outputs.clone() });
         }
-        Ok(plan.steps.iter().map(|step| bundles.remove(&step.entrypoint).unwrap_or_default().files()).collect())
+        let bundle = |step: &Step| match bundles.remove(&step.entrypoint) {
+            Some(bundle) => bundle.files(),
+            None => plan.bundle(step, &job.source.files),
+        };
+        Ok(plan.steps.iter().map(bundle).collect())
     }
 
     /// Results of earlier builds that still hold.
@@ -345,6 +358,11 @@ impl Builder {
         let stored = |file: &SourceFile| self.blobs().refresh_blocking(&file.blob).unwrap_or(false);
         site.files.values().all(stored).then_some(site)
     }
+}
+
+/// Steps whose files are found by following what they require.
+fn traced(plan: &Plan) -> impl Iterator<Item = &Step> {
+    plan.steps.iter().filter(|step| step.language == "node")
 }
 
 /// Everything that a script can read.

@@ -92,8 +92,18 @@ impl Cache {
 
     /// A small result.
     pub(crate) fn find_json<T: DeserializeOwned>(&self, shelf: Shelf, key: &Digest) -> Option<T> {
+        self.find_fresh_json(shelf, key, None)
+    }
+
+    /// A small result; with `fresh`, one that is older is none.
+    pub(crate) fn find_fresh_json<T: DeserializeOwned>(
+        &self,
+        shelf: Shelf,
+        key: &Digest,
+        fresh: Option<Duration>,
+    ) -> Option<T> {
         let mut text = Vec::new();
-        self.find(shelf, key, None)?.take(64 << 20).read_to_end(&mut text).ok()?;
+        self.find(shelf, key, fresh)?.take(64 << 20).read_to_end(&mut text).ok()?;
         serde_json::from_slice(&text).ok()
     }
 

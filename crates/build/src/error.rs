@@ -184,6 +184,17 @@ pub enum BuildError {
         /// The largest, with their sizes.
         biggest: Vec<(SourcePath, u64)>,
     },
+    /// A file that names packages of Python cannot be used.
+    #[error("{path}: {reason}")]
+    Requirements {
+        /// Which.
+        path: SourcePath,
+        /// Why.
+        reason: String,
+    },
+    /// The interpreter came without an installer of packages.
+    #[error("this server has no pip")]
+    NoPip,
     /// This node has no interpreter.
     #[error("this server has no {language} runtime")]
     NoRuntime {
@@ -245,6 +256,8 @@ impl BuildError {
             Self::Unpack { source: UnpackError::Refused(_), .. } => "image_layer_refused",
             Self::Unpack { .. } => "internal_build_error",
             Self::BundleTooLarge { .. } => "lambda_size_exceeded",
+            Self::Requirements { .. } => "bad_requirements",
+            Self::NoPip => "pip_missing",
             Self::NoRuntime { .. } => "runtime_missing",
         }
     }
@@ -258,7 +271,7 @@ impl BuildError {
                 format!("bundle {entrypoint}")
             }
             Self::NoRuntime { .. } => "bundle".to_owned(),
-            Self::NoNpm => "install".to_owned(),
+            Self::NoNpm | Self::NoPip => "install".to_owned(),
             Self::NoBuildah => "prepare".to_owned(),
             Self::NoOutput { .. } => "build".to_owned(),
             Self::Command { step, .. } | Self::Stopped { step, .. } | Self::Internal { step, .. } => step.clone(),
@@ -318,6 +331,13 @@ impl BuildError {
             Self::BundleTooLarge { biggest, .. } => {
                 let list: Vec<String> = biggest.iter().map(|(path, size)| format!("{path} ({size} bytes)")).collect();
                 format!("the largest files are {}; what is served as it is belongs under public/", list.join(", "))
+            }
+            Self::Requirements { .. } => {
+                "write it anew with its own tool, or name the packages in requirements.txt".to_owned()
+            }
+            Self::NoPip => {
+                "install it on the server (apt install python3-pip) and restart the server, or upload the packages in _vendor/"
+                    .to_owned()
             }
             Self::NoRuntime { language } => {
                 format!("install {language} on the server, or name it with --{language} PATH, and restart the server")

@@ -15,7 +15,7 @@ use std::io::BufReader;
 use std::time::{Duration, Instant};
 
 /// Without a lock file the registry decides what is installed; a result of that is not believed for longer.
-const UNLOCKED: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const UNLOCKED: Duration = Duration::from_secs(24 * 3600);
 
 /// How the programs of a build are reached in its sandbox.
 #[derive(Debug, Clone, Default)]

@@ -14,6 +14,12 @@ pub struct BuildSettings {
     /// The tree of npm holds certificates that are to be trusted too.
     #[serde(default)]
     pub certificates: bool,
+    /// Index that pip asks, if not the public one.
+    #[serde(default)]
+    pub pip_index: Option<String>,
+    /// Runtimes hold the machine's certificates.
+    #[serde(default)]
+    pub system_certificates: bool,
     /// Where the interpreter's headers lie below /usr, if they do: packages that are compiled need them.
     #[serde(default)]
     pub headers: Option<String>,
@@ -35,6 +41,8 @@ impl Default for BuildSettings {
             egress: Egress::default(),
             registry: None,
             certificates: false,
+            pip_index: None,
+            system_certificates: false,
             headers: None,
             cache_bytes: 4 << 30,
             image_cache_bytes: image_cache_bytes(),

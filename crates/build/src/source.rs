@@ -1,6 +1,6 @@
 //! An uploaded tree.
 
-use crate::{BuildError, SourceFile, functions};
+use crate::{BuildError, SourceFile, functions, requirements};
 use dockless_blob::BlobStore;
 use dockless_model::SourcePath;
 use std::collections::BTreeMap;
@@ -26,13 +26,18 @@ impl Source {
         ["Dockerfile.vercel", "Containerfile.vercel", "Dockerfile", "Containerfile"];
 
     /// Whether the content of this file decides about the build: `now.json`, `vercel.json` and Dockerfiles at the root, `package.json`
-    /// anywhere but among installed packages, Python files below `api/`.
+    /// anywhere but among installed packages, Python files below `api/` and what names their packages.
     #[must_use]
     pub fn is_document(path: &SourcePath) -> bool {
         matches!(path.as_str(), "now.json" | "vercel.json")
             || Self::DOCKERFILES.contains(&path.as_str())
-            || functions::is_read(path)
+            || Self::may_be_left_out(path)
             || (path.file_name() == "package.json" && !path.as_str().split('/').any(|part| part == "node_modules"))
+    }
+
+    /// Documents that are not read if they are long: they are of no use to most builds.
+    fn may_be_left_out(path: &SourcePath) -> bool {
+        functions::is_read(path) || requirements::is_manifest(path)
     }
 
     /// The package.json of a folder (empty for the root), if there is one that was read.
@@ -51,7 +56,7 @@ impl Source {
         // The root's own before those of folders deep below.
         files_first.sort_by_key(|(path, _)| path.as_str().matches('/').count());
         for (path, file) in files_first.into_iter().take(MAX_DOCUMENTS) {
-            if file.size > MAX_DOCUMENT && functions::is_read(path) {
+            if file.size > MAX_DOCUMENT && Self::may_be_left_out(path) {
                 continue;
             }
             if file.size > MAX_DOCUMENT {

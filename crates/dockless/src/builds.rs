@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use dockless_build::BuildSettings;
-use dockless_node::capture::Captured;
+use dockless_node::capture::{Captured, certificates};
 use dockless_node::workshop::{Allowed, NpmSettings};
 use std::path::Path;
 
@@ -12,7 +12,10 @@ pub(crate) struct BuildArgs {
     /// Registry that builds install from; default: what the machine's npm is configured to use
     #[arg(long, value_name = "URL", env = "DOCKLESS_NPM_REGISTRY")]
     npm_registry: Option<String>,
-    /// Another host that builds may connect to, HOST or HOST:PORT; may be repeated. The registries of npm and yarn always are
+    /// Index that builds install Python packages from; default: PIP_INDEX_URL, or the public one
+    #[arg(long, value_name = "URL", env = "DOCKLESS_PIP_INDEX")]
+    pip_index: Option<String>,
+    /// Another host that builds may connect to, HOST or HOST:PORT; may be repeated. The registries of npm, yarn and pip always are
     #[arg(long, value_name = "HOST", env = "DOCKLESS_BUILD_ALLOW", value_delimiter = ',')]
     build_allow: Vec<Allowed>,
     /// HTTP proxy through which builds reach registries; default: that of the machine's npm. "none" for none
@@ -38,8 +41,19 @@ pub(crate) fn prepare(args: &BuildArgs, node: &Captured) -> anyhow::Result<(Opti
         certificates: machine.certificates.is_some(),
         headers: headers(interpreter, &node.version),
         cache_bytes: args.build_cache.saturating_mul(1 << 20),
+        pip_index: args
+            .pip_index
+            .clone()
+            .or_else(|| std::env::var("PIP_INDEX_URL").ok().filter(|url| !url.is_empty() && !url.contains('@'))),
+        system_certificates: certificates().is_some(),
         ..BuildSettings::default()
     };
+    if let Some(index) = &settings.pip_index {
+        let host: Allowed = index.parse().with_context(|| format!("cannot use the index {index}"))?;
+        if !settings.egress.allowed.iter().any(|known| known.host == host.host) {
+            settings.egress.allow(host);
+        }
+    }
     let registry = args.npm_registry.clone().or(machine.registry);
     if let Some(registry) = registry {
         let host: Allowed = registry.parse().with_context(|| format!("cannot use the registry {registry}"))?;

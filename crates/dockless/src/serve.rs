@@ -114,6 +114,10 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
     let node = Captured::node(&args.node)?;
     let (npm, builds) = builds::prepare(&args.builds, &node)?;
     let python = python(args.python.as_deref())?;
+    let pip = python.as_ref().map(Captured::pip).transpose()?.flatten();
+    if python.is_some() && pip.is_none() {
+        tracing::warn!("no pip beside python: packages of functions in Python cannot be installed");
+    }
     let mut listeners: Vec<OwnedFd> = Vec::new();
     let mut bound = Vec::new();
     for listen in &args.listen {
@@ -191,7 +195,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         announcement: announcement.to_string(),
         ready_line: format!("dockless is ready on {url} (domain {}, data {})", args.domain, data.display()),
         notify: std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
-        runtimes: std::iter::once(node).chain(npm).chain(python).map(captured_source).collect(),
+        runtimes: std::iter::once(node).chain(npm).chain(python).chain(pip).map(captured_source).collect(),
         grace: Duration::from_secs(args.grace),
         data,
     };

@@ -12,10 +12,13 @@
 //! set-user-id bit.
 
 mod npm;
+mod pip;
 mod python;
 
 pub use npm::CERTIFICATES as NPM_CERTIFICATES;
 pub(crate) use npm::LANGUAGE as NPM;
+pub use pip::FOLDER as PIP_FOLDER;
+pub(crate) use pip::LANGUAGE as PIP;
 
 use dockless_model::{Digest, SourcePath};
 use dockless_sandbox::bundle::{TreeFile, TreeManifest};
@@ -259,7 +262,8 @@ fn add_common(add: &mut impl FnMut(&str, Content)) -> Result<(), CaptureError> {
 }
 
 /// The bundle of CA certificates of this machine.
-fn certificates() -> Option<&'static Path> {
+#[must_use]
+pub fn certificates() -> Option<&'static Path> {
     CERTIFICATES.iter().map(Path::new).find(|path| path.is_file())
 }
 

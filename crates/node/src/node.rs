@@ -35,6 +35,7 @@ pub struct Node {
     boots: Arc<Semaphore>,
     welcome: Arc<Welcome>,
     npm: Option<Arc<Runtime>>,
+    pip: Option<Arc<Runtime>>,
 }
 
 /// What every part of the node works with.
@@ -139,9 +140,13 @@ impl Node {
             return Err(NodeError::Hello(CallError::Confused("something else than welcome")));
         };
         // Trees of tools come the same way as runtimes, but run nothing.
-        let is_tool = |runtime: &Runtime| runtime.id.language() == crate::capture::NPM;
-        let npm = welcome.runtimes.iter().find(|runtime| runtime.current && is_tool(runtime)).cloned();
-        welcome.runtimes.retain(|runtime| !is_tool(runtime));
+        let (npm, pip) = (crate::capture::NPM, crate::capture::PIP);
+        let tool = |language: &str| {
+            let is_it = |runtime: &&Runtime| runtime.current && runtime.id.language() == language;
+            welcome.runtimes.iter().find(is_it).cloned().map(Arc::new)
+        };
+        let tools_of_builds = (tool(npm), tool(pip));
+        welcome.runtimes.retain(|runtime| ![npm, pip].contains(&runtime.id.language()));
         let tools = Arc::new(Tools {
             imports: Imports::new(blobs, warden.clone()),
             warden,
@@ -161,10 +166,8 @@ impl Node {
         let adoption = Adoption::begin(&tools, shelf.clone(), news.clone());
         tokio::spawn(dispatch(tools.clone(), shelf.clone(), adoption.clone(), events, news));
         let boots = Arc::new(Semaphore::new(config.boots_at_once.max(1)));
-        Ok((
-            Self { tools, shelf, adoption, boots, welcome: welcome.into(), npm: npm.map(Arc::new) },
-            NodeEvents(receiver),
-        ))
+        let (npm, pip) = tools_of_builds;
+        Ok((Self { tools, shelf, adoption, boots, welcome: welcome.into(), npm, pip }, NodeEvents(receiver)))
     }
 
     pub(crate) fn tools(&self) -> &Arc<Tools> {
@@ -188,6 +191,12 @@ impl Node {
     #[must_use]
     pub fn npm(&self) -> Option<&Runtime> {
         self.npm.as_deref()
+    }
+
+    /// The installer of Python packages; `None` if the interpreter came without one.
+    #[must_use]
+    pub fn pip(&self) -> Option<&Runtime> {
+        self.pip.as_deref()
     }
 
     /// What the warden said first: session, cgroup layout and more.

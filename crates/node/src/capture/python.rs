@@ -9,7 +9,8 @@
 //! ```
 
 use super::{
-    CaptureError, Captured, Content, RUNTIME_FILE, add_common, certificates, fingerprint, libraries_of, resolve, run,
+    CaptureError, Captured, Content, RUNTIME_FILE, add_common, add_library, certificates, fingerprint, libraries_of,
+    resolve, run,
 };
 use rustix::fs::MemfdFlags;
 use serde::Deserialize;
@@ -185,10 +186,7 @@ impl Captured {
             add(&target, Content::Host { path, executable: false });
         }
         for (name, library) in libraries_of(&linked)? {
-            let content = Content::Host { path: resolve(&library)?, executable: true };
-            // Found by a path that the interpreter was built with: the linker looks here too.
-            add(&format!("usr/lib/{name}"), content.clone());
-            add(&library.to_string_lossy(), content);
+            add_library(&name, &library, &mut add)?;
         }
         for (inside, path) in walk(Path::new(ZONES.0)).unwrap_or_default() {
             if !ZONES.1.iter().any(|copy| inside.starts_with(&format!("{copy}/"))) {
@@ -243,9 +241,14 @@ fn runtime_file() -> Vec<u8> {
 }
 
 /// Where the compiled form of a module is looked for: `a/b.py` → `a/__pycache__/b.cpython-311.pyc`.
-fn compiled(path: &str, tag: &str) -> Option<String> {
+pub(super) fn compiled(path: &str, tag: &str) -> Option<String> {
     let (folder, name) = path.rsplit_once('/')?;
     Some(format!("{folder}/__pycache__/{}.{tag}.pyc", name.strip_suffix(".py")?))
+}
+
+/// The part of compiled files' names that tells interpreters apart.
+pub(super) fn tag(interpreter: &Path) -> Result<String, CaptureError> {
+    run(Command::new(interpreter).args(["-I", "-c", "import sys; print(sys.implementation.cache_tag)"]), interpreter)
 }
 
 fn is_for_tests(name: &str) -> bool {
@@ -253,7 +256,7 @@ fn is_for_tests(name: &str) -> bool {
 }
 
 /// Every file below a folder, by its path inside; links are followed to files, not to folders.
-fn walk(root: &Path) -> Result<Vec<(String, PathBuf)>, CaptureError> {
+pub(super) fn walk(root: &Path) -> Result<Vec<(String, PathBuf)>, CaptureError> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Hosts that npm and yarn ask, unless told otherwise.
-const REGISTRIES: [&str; 2] = ["registry.npmjs.org", "registry.yarnpkg.com"];
+/// Hosts that npm, yarn and pip ask, unless told otherwise.
+const REGISTRIES: [&str; 4] = ["registry.npmjs.org", "registry.yarnpkg.com", "pypi.org", "files.pythonhosted.org"];
 
 /// Hosts that steps of Dockerfiles ask beside those: packages of distributions and of languages.
-const DISTRIBUTIONS: [&str; 21] = [
+const DISTRIBUTIONS: [&str; 19] = [
     "deb.debian.org",
     "security.debian.org",
     "archive.ubuntu.com",
@@ -16,8 +16,6 @@ const DISTRIBUTIONS: [&str; 21] = [
     "ports.ubuntu.com",
     "dl-cdn.alpinelinux.org",
     "mirrors.fedoraproject.org",
-    "pypi.org",
-    "files.pythonhosted.org",
     "proxy.golang.org",
     "sum.golang.org",
     "storage.googleapis.com",
