@@ -6,7 +6,7 @@ mod service;
 pub(crate) use service::ServiceSettings;
 
 use crate::{BuildError, Source};
-use dockless_model::{FunctionLimits, MemoryMib, SourcePath};
+use dockless_model::{FunctionLimits, MemoryMib, ServiceRules, SourcePath};
 use globset::{GlobBuilder, GlobMatcher};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) service: ServiceSettings,
     /// The configuration that wants such a server.
     pub(crate) wants_dockerfile: Option<SourcePath>,
+    /// What may be asked for a service.
+    rules: ServiceRules,
     /// `functions`, in their order.
     functions: Vec<Options>,
 }
@@ -87,7 +89,7 @@ impl Settings {
 
 /// Reads the configuration and refuses what this version would have to obey and does not.
 pub(crate) fn check(source: &Source) -> Result<Settings, BuildError> {
-    let mut settings = Settings::default();
+    let mut settings = Settings { rules: source.rules.clone(), ..Settings::default() };
     for (path, bytes) in &source.documents {
         if path.extension() != Some("json") {
             continue;
@@ -155,7 +157,11 @@ fn configuration(
     if let Some(key) = key {
         return Err(BuildError::Configuration { path: path.clone(), key: key.to_owned() });
     }
-    let bad = |key: &str, expected| BuildError::Option { path: path.clone(), key: key.to_owned(), expected };
+    let bad = |key: &str, expected: &'static str| BuildError::Option {
+        path: path.clone(),
+        key: key.to_owned(),
+        expected: expected.into(),
+    };
     for (key, slot) in [
         ("buildCommand", &mut settings.build_command),
         ("installCommand", &mut settings.install_command),
@@ -192,10 +198,10 @@ fn configuration(
 }
 
 fn function(path: &SourcePath, glob: &str, options: &Value) -> Result<Options, BuildError> {
-    let bad = |key: &str, expected| BuildError::Option {
+    let bad = |key: &str, expected: &'static str| BuildError::Option {
         path: path.clone(),
         key: if key.is_empty() { format!("functions[{glob:?}]") } else { format!("functions[{glob:?}].{key}") },
-        expected,
+        expected: expected.into(),
     };
     let matcher = matcher(glob).ok_or_else(|| bad("", "expected a path or a glob"))?;
     let options = options.as_object().ok_or_else(|| bad("", "expected an object"))?;

@@ -6,6 +6,7 @@ use dockless_image::PullError;
 use dockless_model::{Digest, SourcePath};
 use dockless_node::workshop::BuildSandboxError;
 use dockless_node::{ImportError, UnpackError};
+use std::borrow::Cow;
 use std::fmt;
 
 /// A failed build. The text says what, [`step`](Self::step) where, [`hint`](Self::hint) what to do.
@@ -76,7 +77,7 @@ pub enum BuildError {
         /// The key.
         key: String,
         /// What would be right.
-        expected: &'static str,
+        expected: Cow<'static, str>,
     },
     /// A Dockerfile that cannot be used.
     #[error("{path}, {source}")]

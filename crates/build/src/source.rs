@@ -2,7 +2,7 @@
 
 use crate::{BuildError, SourceFile, functions, requirements};
 use dockless_blob::BlobStore;
-use dockless_model::SourcePath;
+use dockless_model::{ServiceRules, SourcePath};
 use std::collections::BTreeMap;
 
 /// Longest document that is read to decide about a build.
@@ -18,6 +18,8 @@ pub struct Source {
     pub files: BTreeMap<SourcePath, SourceFile>,
     /// Contents of those files that [`Source::is_document`] names.
     pub documents: BTreeMap<SourcePath, Vec<u8>>,
+    /// What it may ask for a service.
+    pub rules: ServiceRules,
 }
 
 impl Source {
@@ -66,6 +68,6 @@ impl Source {
                 blobs.read(&file.blob).await.map_err(|source| BuildError::Unreadable { path: path.clone(), source })?;
             documents.insert(path.clone(), bytes);
         }
-        Ok(Self { files, documents })
+        Ok(Self { files, documents, rules: ServiceRules::default() })
     }
 }

@@ -1,7 +1,7 @@
 //! What control must be told.
 
 use crate::SecretKeys;
-use dockless_model::Host;
+use dockless_model::{Host, ServiceRules};
 use std::time::Duration;
 
 /// Settings of the control plane. [`ControlConfig::new`] fills in what need not be chosen.
@@ -15,6 +15,8 @@ pub struct ControlConfig {
     pub foreign_hosts: ForeignHosts,
     /// What values are sealed with.
     pub keys: SecretKeys,
+    /// What may be asked for a service.
+    pub services: ServiceRules,
     /// Region label of this node.
     pub region: String,
     /// Name of this node in the database.
@@ -58,6 +60,7 @@ impl ControlConfig {
             public,
             foreign_hosts: ForeignHosts::default(),
             keys,
+            services: ServiceRules::default(),
             region: "dev1".to_owned(),
             node: "node1".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

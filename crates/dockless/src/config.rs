@@ -365,6 +365,28 @@ mod tests {
     }
 
     #[test]
+    fn what_services_may_ask_is_a_table() {
+        let text = "[service]\nmin_duration = 1\nmax-concurrency = 1000\nslot = [\"big=c2-m8192\"]\n";
+        let settings = show_with(text, &["--service-min-timeout", "5"]).unwrap();
+        assert_eq!(of(&settings, "service-min-duration"), pair(&["1"], "file"));
+        assert_eq!(of(&settings, "service-min-timeout"), pair(&["5"], "flag"));
+        assert_eq!(of(&settings, "service-max-concurrency"), pair(&["1000"], "file"));
+        assert_eq!(of(&settings, "service-slot"), pair(&["big=c2-m8192"], "file"));
+        let without = show_with("", &[]).unwrap();
+        assert_eq!(of(&without, "service-min-duration"), pair(&["60"], "default"));
+        assert_eq!(of(&without, "service-max-concurrency"), pair(&["256"], "default"));
+        for (text, words) in [
+            ("[service]\nmin_timeout = 0\n", "1..=60"),
+            ("[service]\nmin_duration = 61\n", "1..=60"),
+            ("[service]\nmax_concurrency = 255\n", "256..=65536"),
+            ("[service]\nslot = [\"c1-m64=c1-m64\"]\n", "named slot"),
+        ] {
+            let error = format!("{:#}", show_with(text, &[]).unwrap_err());
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn a_flag_may_find_its_other_half_in_the_file() {
         let settings = show_with("[tls]\nkey = \"key.pem\"\n", &["--tls-cert", "chain.pem"]).unwrap();
         assert_eq!(of(&settings, "tls-key"), pair(&["key.pem"], "file"));

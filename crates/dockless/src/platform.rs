@@ -10,7 +10,7 @@ use dockless_gateway::{BoxFuture, Deployment, Directory, LoadError};
 use dockless_image::{Credentials, PullError, Reference};
 use dockless_model::image::ImageWish;
 use dockless_model::output::BundleFile;
-use dockless_model::{DeploymentId, Digest, Host, Output, Secret, SourcePath};
+use dockless_model::{DeploymentId, Digest, Host, Output, Secret, ServiceRules, SourcePath};
 use dockless_node::logs::{Followed, LogLine, Source as LogSource};
 use dockless_node::{CallError, Node, ShelfClass};
 use dockless_pool::{Pool, Program, Spec};
@@ -32,6 +32,8 @@ pub(crate) struct Machine {
     pub(crate) blobs: BlobStore,
     pub(crate) builder: Builder,
     pub(crate) encoder: Encoder,
+    /// What may be asked for a service.
+    pub(crate) services: ServiceRules,
 }
 
 /// A build's words, from the builder's trait to control's log.
@@ -64,7 +66,7 @@ impl Platform for Machine {
 
     fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>> {
         let (builder, encoder) = (self.builder.clone(), self.encoder.clone());
-        let (node, blobs) = (self.node.clone(), self.blobs.clone());
+        let (node, blobs, rules) = (self.node.clone(), self.blobs.clone(), self.services.clone());
         Box::pin(async move {
             let built = async {
                 if let Some(wish) = job.image {
@@ -72,7 +74,7 @@ impl Platform for Machine {
                     let placed = |tree| job.placed.note(tree);
                     return dockless_build::image(pull, &node, &blobs, &Words(job.log), &placed).await;
                 }
-                let source = Source::load(job.source, &blobs).await?;
+                let source = Source { rules, ..Source::load(job.source, &blobs).await? };
                 let words = Arc::new(Words(job.log));
                 let placed = job.placed;
                 let request = BuildRequest {

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 mod keys;
+mod services;
 
 /// The data folder where none is chosen.
 pub(crate) const DEFAULT_DATA: &str = "/var/lib/dockless";
@@ -70,6 +71,8 @@ pub(crate) struct Args {
     no_server_timing: bool,
     #[command(flatten)]
     builds: BuildArgs,
+    #[command(flatten)]
+    services: services::ServiceFlags,
     /// What to log, as `level` or `target=level,…` (error, warn, info, debug, trace)
     #[arg(long, value_name = "FILTER", env = "DOCKLESS_LOG", default_value = "info")]
     log: String,
@@ -184,6 +187,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         log: args.log.clone(),
         grace_ms: args.grace.saturating_mul(1000),
         builds,
+        services: args.services.rules(),
     };
     let warden = WardenConfig {
         binary: std::env::current_exe().context("cannot find the path of this program")?,

@@ -10,7 +10,7 @@ use dockless_blob::BlobStore;
 use dockless_build::{BuildSettings, Builder};
 use dockless_control::{Change, Control, ControlConfig, ForeignHosts, Platform, PublicUrl, SecretKeys};
 use dockless_gateway::{ApiService, BodyError, Drain, Gateway, GatewayConfig, Tls};
-use dockless_model::{Clock, Entropy, Host, OsEntropy, Secret, SystemClock};
+use dockless_model::{Clock, Entropy, Host, OsEntropy, Secret, ServiceRules, SystemClock};
 use dockless_node::{Node, NodeConfig, NodeEvent, NodeEvents};
 use dockless_pool::{Pool, PoolConfig};
 use dockless_store::Db;
@@ -60,6 +60,9 @@ pub(crate) struct ServerConfig {
     pub(crate) log: String,
     pub(crate) grace_ms: u64,
     pub(crate) builds: BuildSettings,
+    /// What may be asked for a service.
+    #[serde(default)]
+    pub(crate) services: ServiceRules,
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -136,11 +139,13 @@ async fn run(
         blobs: blobs.clone(),
         builder,
         encoder: dockless_build::Encoder::default(),
+        services: config.services.clone(),
     });
     let keys = SecretKeys::parse(&config.secret_keys).context("cannot read the file of keys")?;
     let public = PublicUrl { https: config.https, port: config.port };
     let mut control_config = ControlConfig::new(config.domain.clone(), public, keys);
     control_config.region = REGION.to_owned();
+    control_config.services = config.services.clone();
     control_config.foreign_hosts = ForeignHosts {
         any: config.alias_domains.iter().any(|domain| domain == "*"),
         domains: config.alias_domains.iter().filter_map(|domain| domain.parse().ok()).collect(),

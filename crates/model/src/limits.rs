@@ -120,15 +120,15 @@ impl Default for FunctionLimits {
     }
 }
 
-/// Limits of one service. Milliseconds, so that the manifest is plain JSON numbers.
+/// Limits of one service. Milliseconds, so that the manifest is plain JSON numbers. [`crate::ServiceRules`] has the bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceLimits {
-    /// Requests at once in an instance: 1 to 256.
+    /// Requests at once in an instance.
     pub concurrency: u32,
-    /// Life of an instance: afterwards a replacement takes its requests. 1 to 30 minutes.
+    /// Life of an instance: afterwards a replacement takes its requests.
     pub duration_ms: u64,
-    /// Unused for this long, an instance is stopped. 1 to 30 minutes.
+    /// Unused for this long, an instance is stopped.
     pub idle_timeout_ms: u64,
     /// Longest time from start to the first listening port.
     pub boot_ms: u64,
@@ -138,11 +138,6 @@ pub struct ServiceLimits {
 }
 
 impl ServiceLimits {
-    /// Smallest and largest `concurrency`.
-    pub const CONCURRENCY: std::ops::RangeInclusive<u32> = 1..=256;
-    /// Smallest and largest `duration` and `timeout` in milliseconds, unless the operator lowers the floor.
-    pub const TIMES_MS: std::ops::RangeInclusive<u64> = 60_000..=1_800_000;
-
     /// Life of an instance.
     #[must_use]
     pub const fn duration(&self) -> Duration {

@@ -24,7 +24,8 @@ impl Slot {
     /// One tebibyte.
     pub const MAX_MEMORY_MIB: u32 = 1024 * 1024;
 
-    const EXPECTED: &'static str = "expected c<cores>-m<MiB> such as c.125-m512 or c1-m4096, at least c.01 and m16";
+    pub(crate) const EXPECTED: &'static str =
+        "expected c<cores>-m<MiB> such as c.125-m512 or c1-m4096, at least c.01 and m16";
 
     /// # Errors
     /// Outside the bounds above.

@@ -1,6 +1,6 @@
 //! `POST /v13/deployments`.
 
-use dockless_model::{Secret, Slot, WireDigest};
+use dockless_model::{Secret, WireDigest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,9 +19,9 @@ pub struct CreateDeployment {
     /// [`REGISTRY_AUTH`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// CPU and memory of an instance of the image.
+    /// CPU and memory of an instance of the image: `c1-m4096`, or a name that the operator gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slot: Option<Slot>,
+    pub slot: Option<String>,
     /// Limits of an instance of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ImageLimits>,

@@ -6,6 +6,7 @@ use crate::BuildError;
 use dockless_model::{ServiceLimits, Slot, SourcePath};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// Most arguments of a build, and the longest value.
 const MAX_ARGUMENTS: (usize, usize) = (100, 4096);
@@ -33,7 +34,12 @@ pub(super) fn read(
     document: &Map<String, Value>,
     settings: &mut Settings,
 ) -> Result<(), BuildError> {
-    let bad = |key: &str, expected| BuildError::Option { path: path.clone(), key: key.to_owned(), expected };
+    let wrong = |key: &str, expected: String| BuildError::Option {
+        path: path.clone(),
+        key: key.to_owned(),
+        expected: expected.into(),
+    };
+    let bad = |key: &str, expected: &str| wrong(key, expected.to_owned());
     let is_docker = is_docker(document);
     let found = |key: &str| document.get(key).filter(|value| is_set(value));
     // Other kinds of servers, and the platform before this one.
@@ -46,31 +52,30 @@ pub(super) fn read(
         settings.wants_dockerfile = Some(path.clone());
     }
     if let Some(slot) = found("slot") {
-        let slot = slot.as_str().and_then(|text| text.parse().ok());
-        settings.service.slot = slot.ok_or_else(|| bad("slot", "expected c<cores>-m<MiB> such as \"c.125-m512\""))?;
+        let slot = slot.as_str().ok_or_else(|| bad("slot", "expected a text such as \"c.125-m512\""))?;
+        settings.service.slot = settings.rules.slot(slot).map_err(|error| wrong("slot", error.to_string()))?;
     }
     if let Some(limits) = found("limits") {
         let limits = limits.as_object().ok_or_else(|| bad("limits", "expected an object"))?;
         for (key, value) in limits {
             let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-            let within = |range: std::ops::RangeInclusive<u64>| number.filter(|number| range.contains(number));
-            let milliseconds = "expected 60000 to 1800000 (milliseconds)";
+            let within = |range: RangeInclusive<u64>, unit: &str| {
+                let expected = || format!("expected {} to {}{unit}", range.start(), range.end());
+                number
+                    .filter(|number| range.contains(number))
+                    .ok_or_else(|| wrong(&format!("limits.{key}"), expected()))
+            };
+            let (rules, wanted) = (&settings.rules, &mut settings.service.limits);
             match key.as_str() {
                 "maxConcurrentReqs" => {
-                    let number = within(1..=256).and_then(|number| u32::try_from(number).ok());
-                    settings.service.limits.concurrency =
-                        number.ok_or_else(|| bad("limits.maxConcurrentReqs", "expected 1 to 256"))?;
+                    let number = within(1..=u64::from(rules.most_concurrency), "")?;
+                    wanted.concurrency = u32::try_from(number).unwrap_or(rules.most_concurrency);
                 }
-                "duration" => {
-                    settings.service.limits.duration_ms =
-                        within(ServiceLimits::TIMES_MS).ok_or_else(|| bad("limits.duration", milliseconds))?;
-                }
-                "timeout" => {
-                    settings.service.limits.idle_timeout_ms =
-                        within(ServiceLimits::TIMES_MS).ok_or_else(|| bad("limits.timeout", milliseconds))?;
-                }
+                "duration" => wanted.duration_ms = within(rules.durations_ms(), " (milliseconds)")?,
+                "timeout" => wanted.idle_timeout_ms = within(rules.timeouts_ms(), " (milliseconds)")?,
                 _ => {
-                    return Err(bad(&format!("limits.{key}"), "expected maxConcurrentReqs, duration or timeout"));
+                    let expected = "expected maxConcurrentReqs, duration or timeout";
+                    return Err(bad(&format!("limits.{key}"), expected));
                 }
             }
         }
@@ -125,6 +130,23 @@ mod tests {
         assert_eq!(settings.service.arguments["N"], "1");
         assert!(of(r#"{"features":{"cloud":"v2"}}"#).unwrap().wants_dockerfile.is_some());
         assert!(of("{}").unwrap().wants_dockerfile.is_none());
+    }
+
+    #[test]
+    fn an_operator_moves_the_bounds_and_names_slots() {
+        let rules = dockless_model::ServiceRules {
+            least_timeout_ms: 1000,
+            slots: [("big".to_owned(), "c2-m8192".parse().unwrap())].into(),
+            ..Default::default()
+        };
+        let mut settings = Settings { rules, ..Settings::default() };
+        let document = serde_json::from_str(r#"{"slot":"big","limits":{"timeout":1000}}"#).unwrap();
+        read(&"now.json".parse().unwrap(), &document, &mut settings).unwrap();
+        assert_eq!(settings.service.slot.to_string(), "c2-m8192");
+        assert_eq!(settings.service.limits.idle_timeout_ms, 1000);
+        let document = serde_json::from_str(r#"{"slot":"huge"}"#).unwrap();
+        let error = read(&"now.json".parse().unwrap(), &document, &mut settings).unwrap_err();
+        assert!(error.to_string().contains("or big"), "{error}");
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub(super) fn read(json: &[u8], config: &ControlConfig) -> Result<Body, Error> {
         ));
     }
     let name = fields.text("name")?.map(|name| name.parse().map_err(Error::parse("name"))).transpose()?;
-    let image = image::read(&mut fields)?;
+    let image = image::read(&mut fields, &config.services)?;
     let is_layout = image.as_ref().is_some_and(|image| image.reference == OCI_LAYOUT);
     let files = match (fields.list("files")?, &image) {
         (Some(files), Some(_)) if !files.is_empty() && !is_layout => {

@@ -3,7 +3,7 @@
 use super::fields::Fields;
 use crate::Error;
 use dockless_model::image::ImageWish;
-use dockless_model::{ServiceLimits, Slot};
+use dockless_model::{ServiceLimits, ServiceRules, Slot};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
@@ -11,21 +11,21 @@ use std::ops::RangeInclusive;
 const MAX_REFERENCE: usize = 1024;
 
 /// Takes the three out; slot and limits mean something with an image alone.
-pub(super) fn read(fields: &mut Fields) -> Result<Option<ImageWish>, Error> {
+pub(super) fn read(fields: &mut Fields, rules: &ServiceRules) -> Result<Option<ImageWish>, Error> {
     let Some(reference) = fields.text("image")? else { return Ok(None) };
     if reference.len() > MAX_REFERENCE {
         return Err(Error::field("image", format!("expected at most {MAX_REFERENCE} characters")));
     }
-    let slot = fields.text("slot")?.map(|slot| slot.parse().map_err(Error::parse("slot"))).transpose()?;
+    let slot = fields.text("slot")?.map(|slot| rules.slot(&slot).map_err(Error::parse("slot"))).transpose()?;
     let mut limits = ServiceLimits::default();
     if let Some(mut wanted) = fields.object("limits")? {
-        if let Some(concurrency) = bounded(&mut wanted, "maxConcurrentReqs", ServiceLimits::CONCURRENCY, "requests")? {
+        if let Some(concurrency) = bounded(&mut wanted, "maxConcurrentReqs", rules.concurrencies(), "requests")? {
             limits.concurrency = concurrency;
         }
-        if let Some(duration) = bounded(&mut wanted, "duration", ServiceLimits::TIMES_MS, "milliseconds")? {
+        if let Some(duration) = bounded(&mut wanted, "duration", rules.durations_ms(), "milliseconds")? {
             limits.duration_ms = duration;
         }
-        if let Some(timeout) = bounded(&mut wanted, "timeout", ServiceLimits::TIMES_MS, "milliseconds")? {
+        if let Some(timeout) = bounded(&mut wanted, "timeout", rules.timeouts_ms(), "milliseconds")? {
             limits.idle_timeout_ms = timeout;
         }
         wanted.end()?;
@@ -53,10 +53,37 @@ mod tests {
     use serde_json::{Value, json};
 
     fn wish(value: Value) -> Result<Option<ImageWish>, Error> {
+        wish_under(value, &ServiceRules::default())
+    }
+
+    fn wish_under(value: Value, rules: &ServiceRules) -> Result<Option<ImageWish>, Error> {
         let mut fields = Fields::new("", value)?;
-        let wish = read(&mut fields)?;
+        let wish = read(&mut fields, rules)?;
         fields.end()?;
         Ok(wish)
+    }
+
+    #[test]
+    fn an_operator_moves_the_bounds_and_names_slots() {
+        let rules = ServiceRules {
+            least_duration_ms: 2000,
+            least_timeout_ms: 1000,
+            most_concurrency: 1000,
+            slots: [("big".to_owned(), "c2-m8192".parse().unwrap())].into(),
+        };
+        let value = json!({ "image": "a", "slot": "big",
+            "limits": { "maxConcurrentReqs": 1000, "duration": 2000, "timeout": 1000 } });
+        let full = wish_under(value, &rules).unwrap().unwrap();
+        assert_eq!((full.slot.memory_mib(), full.limits.concurrency), (8192, 1000));
+        assert_eq!((full.limits.duration_ms, full.limits.idle_timeout_ms), (2000, 1000));
+        for (limits, words) in [
+            (json!({ "duration": 1999 }), "2000 to 1800000"),
+            (json!({ "timeout": 999 }), "1000 to 1800000"),
+            (json!({ "maxConcurrentReqs": 1001 }), "1 to 1000"),
+        ] {
+            let refused = wish_under(json!({ "image": "a", "limits": limits }), &rules);
+            assert!(refused.unwrap_err().to_string().contains(words), "{words}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
     registry_login, variables,
 };
 use dockless_image::{LocalError, Platform, Reference, ReferenceError};
-use dockless_model::{OsEntropy, ProjectName, Secret, Slot, entropy::base32};
+use dockless_model::{OsEntropy, ProjectName, Secret, entropy::base32};
 use dockless_wire::{CreateDeployment, Deployment, ImageLimits};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -25,16 +25,16 @@ pub struct ImageArgs {
     /// Deploy an image instead of a folder: of a registry, or docker-archive:FILE, or oci:FOLDER
     #[arg(long, value_name = "NAME[:TAG]", conflicts_with = "folder")]
     pub image: Option<ImageSource>,
-    /// CPU and memory of an instance of the image, such as c1-m1024 [default: c.125-m512]
-    #[arg(long, requires = "image")]
-    pub slot: Option<Slot>,
-    /// Requests that an instance of the image answers at once, 1 to 256 [default: 10]
+    /// CPU and memory of an instance of the image, such as c1-m1024, or a name of the platform's own [default: c.125-m512]
+    #[arg(long, requires = "image", value_name = "SLOT")]
+    pub slot: Option<String>,
+    /// Requests that an instance of the image answers at once, usually 1 to 256 [default: 10]
     #[arg(long, requires = "image", value_name = "NUMBER")]
     pub concurrency: Option<u32>,
-    /// Life of an instance of the image, 1m to 30m [default: 5m]
+    /// Life of an instance of the image, usually 1m to 30m [default: 5m]
     #[arg(long, requires = "image", value_name = "TIME", value_parser = time)]
     pub duration: Option<Duration>,
-    /// Idle time until an instance of the image is stopped, 1m to 30m [default: 1m]
+    /// Idle time until an instance of the image is stopped, usually 1m to 30m [default: 1m]
     #[arg(long, requires = "image", value_name = "TIME", value_parser = time)]
     pub timeout: Option<Duration>,
 }
@@ -154,7 +154,7 @@ pub(super) async fn create(
         version: 2,
         name: name.to_string(),
         image: Some(reference.to_string()),
-        slot: args.image.slot,
+        slot: args.image.slot.clone(),
         limits: args.image.limits(),
         env: variables::read(&args.env)?,
         auto_assign_custom_domains: args.no_alias.then_some(false),

@@ -84,7 +84,7 @@ impl Send<'_> {
             name: self.name.to_string(),
             files: files.collect(),
             image: self.image.map(|_| OCI_LAYOUT.to_owned()),
-            slot: self.image.and_then(|image| image.slot),
+            slot: self.image.and_then(|image| image.slot.clone()),
             limits: self.image.and_then(ImageArgs::limits),
             env: self.env.clone(),
             build: (!self.build_env.is_empty()).then(|| BuildSettings { env: self.build_env.clone() }),
