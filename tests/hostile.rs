@@ -205,7 +205,9 @@ fn processes_of_others_can_be_neither_seen_nor_signalled() {
 
 #[test]
 fn the_network_ends_at_its_own_loopback() {
-    let (server, hostile) = started();
+    let options = Options::new(env!("CARGO_BIN_EXE_dockless"));
+    let server = Server::start(Options { arguments: vec!["--egress".to_owned(), "off".to_owned()], ..options });
+    let hostile = deploy(&server, "hostile");
     let dial = |host: &str, port: u16| {
         hostile.json(&format!("/api/dial?host={host}&port={port}"))["outcome"].as_str().unwrap_or_default().to_owned()
     };

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use dockless_model::entropy::base32;
 use dockless_model::{Host, OsEntropy};
 use dockless_node::capture::Captured;
-use dockless_warden::{RuntimeSource, WardenConfig, WardenError, run_folder};
+use dockless_warden::{AddressRange, EgressPlan, RuntimeSource, WardenConfig, WardenError, run_folder};
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -69,6 +69,12 @@ pub(crate) struct Args {
     /// Leave the Server-Timing header out of answers of functions
     #[arg(long, env = "DOCKLESS_NO_SERVER_TIMING")]
     no_server_timing: bool,
+    /// Whether functions and services reach the internet: on, off, or auto, which is on where this machine can
+    #[arg(long, value_name = "WHEN", env = "DOCKLESS_EGRESS", default_value = "auto")]
+    egress: Egress,
+    /// Private range that functions and services reach all the same, as ADDRESS/BITS; may be repeated
+    #[arg(long, value_name = "RANGE", env = "DOCKLESS_EGRESS_ALLOW", value_delimiter = ',')]
+    egress_allow: Vec<AddressRange>,
     #[command(flatten)]
     builds: BuildArgs,
     #[command(flatten)]
@@ -76,6 +82,17 @@ pub(crate) struct Args {
     /// What to log, as `level` or `target=level,…` (error, warn, info, debug, trace)
     #[arg(long, value_name = "FILTER", env = "DOCKLESS_LOG", default_value = "info")]
     log: String,
+}
+
+/// Whether there is a way out of sandboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Egress {
+    /// Where this machine can; else a warning says what is missing.
+    Auto,
+    /// Or the platform does not start.
+    On,
+    /// Sandboxes have their loopback alone.
+    Off,
 }
 
 fn alias_domain(text: &str) -> Result<String, dockless_model::ParseError> {
@@ -201,6 +218,8 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         notify: std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
         runtimes: std::iter::once(node).chain(npm).chain(python).chain(pip).map(captured_source).collect(),
         grace: Duration::from_secs(args.grace),
+        egress: (args.egress != Egress::Off)
+            .then(|| EgressPlan { allow: args.egress_allow.clone(), required: args.egress == Egress::On }),
         data,
     };
     Ok(dockless_warden::run(warden)?)

@@ -22,3 +22,6 @@ pub const LAUNCHER_ROOT: &str = "/opt/dockless";
 pub const LISTENER_FD: i32 = 3;
 /// The descriptor of the control channel.
 pub const CONTROL_FD: i32 = 4;
+/// Where names and apps are answered inside every sandbox that has a way out. Link-local: nothing that may be reached can
+/// have it.
+pub const GATEWAY: std::net::Ipv4Addr = std::net::Ipv4Addr::new(169, 254, 1, 1);

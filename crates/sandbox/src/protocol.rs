@@ -22,6 +22,7 @@ use dockless_model::image::Process;
 use dockless_model::{Digest, InstanceId, MemoryMib, RuntimeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 /// The version of this protocol that this program speaks.
 pub const VERSION: u32 = 1;
@@ -327,6 +328,9 @@ pub struct Prepared {
     pub pid: u32,
     /// The unix socket on which a launcher accepts, in the run folder that only the server may enter; empty for a service.
     pub socket: String,
+    /// Its address in the network of sandboxes; `None` if it has no way out.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
 }
 
 /// One line of `list`.

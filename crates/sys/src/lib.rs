@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod exec;
 pub mod mounts;
 pub mod namespaces;
+pub mod netlink;
 pub mod notify;
 pub mod privileges;
 pub mod probe;

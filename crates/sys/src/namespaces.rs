@@ -60,6 +60,28 @@ pub fn visit_network<T>(home: &File, there: BorrowedFd<'_>, act: impl FnOnce() -
     result
 }
 
+/// Makes a network namespace without anything in it but a loopback that is down; it lives as long as this descriptor, or
+/// whatever was made inside. Only for processes with one thread, and `home` must be the caller's own namespace.
+///
+/// # Errors
+/// No CAP_SYS_ADMIN, or out of memory.
+pub fn new_network(home: &File) -> io::Result<File> {
+    unshare(rustix::thread::UnshareFlags::NEWNET)?;
+    let fresh = File::open("/proc/self/ns/net");
+    if move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network)).is_err() {
+        std::process::abort();
+    }
+    fresh
+}
+
+/// Enters a network namespace for good. Only for processes with one thread.
+///
+/// # Errors
+/// No CAP_SYS_ADMIN over it.
+pub fn enter_network(there: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(move_into_link_name_space(there, Some(LinkNameSpaceType::Network))?)
+}
+
 /// Brings up `lo` of the calling process's network namespace: 127.0.0.1 and ::1 answer from then on (netdevice(7)).
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use crate::process::{self, Process};
 use crate::wait::{PATIENCE, eventually, patient};
+use dockless_sys::netlink;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,7 @@ impl Census {
         }
         left.extend(process::groups_named(&self.group_name).iter().map(|group| format!("group {}", group.display())));
         left.extend(self.mounts());
+        left.extend(self.network());
         if fs::symlink_metadata(&self.run).is_ok() {
             left.push(format!("folder {}", self.run.display()));
         }
@@ -89,6 +91,26 @@ impl Census {
             (last.is_empty() || started.elapsed() > patient(PATIENCE / 4)).then_some(last.is_empty())
         });
         assert!(clean, "the server left behind:\n  {}", last.join("\n  "));
+    }
+
+    /// Links and tables of packet rules that bear its name.
+    #[must_use]
+    pub fn network(&self) -> Vec<String> {
+        let identity: String = self.run.file_name().unwrap_or_default().to_string_lossy().chars().take(12).collect();
+        let link = Path::new("/sys/class/net").join(format!("dkl{identity}"));
+        let mut left: Vec<String> = link.exists().then(|| format!("link {}", link.display())).into_iter().collect();
+        let mut table = |body: &[u8]| {
+            let names = netlink::attributes(body.get(4..).unwrap_or_default()).filter(|(kind, _)| *kind == 1);
+            let names = names.map(|(_, name)| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
+            left.extend(
+                names.filter(|name| *name == format!("dockless-{identity}")).map(|name| format!("table {name}")),
+            );
+        };
+        // NFT_MSG_GETTABLE of all families; a kernel without them has none.
+        if let Ok(netlink) = netlink::Netlink::netfilter() {
+            let _ = netlink.list((10 << 8) | 1, &[0; 4], &mut table);
+        }
+        left
     }
 
     /// Mounts of it in any mount namespace of the machine.

@@ -1,5 +1,6 @@
 //! What the warden is told at its start, and why it may refuse to start.
 
+use crate::network::EgressPlan;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -34,6 +35,8 @@ pub struct WardenConfig {
     pub runtimes: Vec<RuntimeSource>,
     /// Time for a server to finish when the warden ends.
     pub grace: Duration,
+    /// The way out of sandboxes; `None` for none.
+    pub egress: Option<EgressPlan>,
 }
 
 /// An interpreter that can be captured into a root tree.

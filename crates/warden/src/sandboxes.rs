@@ -6,6 +6,7 @@ use dockless_sandbox::protocol::{ExitStatus, GroupCap, Listed, Origin, Usage};
 use dockless_sys::cgroup::{Freezer, Group};
 use rustix::process::Pid;
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
 /// A sandbox from its launch until its processes are reaped.
@@ -23,6 +24,8 @@ pub(crate) struct Sandbox {
     /// Which server owns it.
     pub(crate) session: Option<u64>,
     pub(crate) purpose: Purpose,
+    /// In the network of sandboxes, if it has a link there.
+    pub(crate) address: Option<Ipv4Addr>,
 }
 
 /// What it was made from, and its ids.

@@ -4,9 +4,11 @@ pub(crate) mod service;
 
 use crate::child::{self, ChildFds, Word};
 use crate::importer;
+use crate::network::Births;
 use crate::orders::{self, Launch, Order, Report};
 use crate::unpacker;
 use crate::world::World;
+use dockless_model::InstanceId;
 use dockless_sandbox::protocol::Refusal;
 use dockless_sys::cgroup::{Group, GroupLimits, GroupRoot};
 use dockless_sys::mounts::{Detached, Flags};
@@ -34,6 +36,18 @@ pub(crate) struct Workshop<'a> {
     pub(crate) groups: &'a GroupRoot,
     /// The user of server processes, who alone may connect to launchers.
     pub(crate) server_user: u32,
+    /// Where sandboxes get their links, if they get any.
+    pub(crate) births: Option<&'a Births>,
+}
+
+impl Workshop<'_> {
+    /// Asks for the link of a sandbox whose process was just made. It comes while the sandbox is furnished.
+    pub(crate) fn attach(&self, instance: &InstanceId, child: &Spawned) -> Result<(), Refusal> {
+        match self.births {
+            Some(births) => births.attach(instance, child).map_err(kernel("ask for a network link")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Serves orders until the warden is gone.
@@ -168,6 +182,7 @@ fn start_launcher(
     drop(theirs);
     let sync = ours.ok_or_else(|| Refusal::Kernel("the sync socket is gone".into()))?;
     let pid = child.pid.as_raw_nonzero().get().cast_unsigned();
+    workshop.attach(&launch.instance, &child)?;
     hand_over(&child, &launch.ids.function_map(), &sync, |users| {
         let root = Detached::clone_of(workshop.world.trees.as_fd(), Path::new(&launch.root.to_string()))?;
         root.set(Flags::CODE, Some(users))?;

@@ -277,6 +277,7 @@ impl Warden {
                 Kind::Function { .. } => self.world.socket(&sandbox.instance).to_string_lossy().into_owned(),
                 Kind::Service { .. } => String::new(),
             },
+            address: sandbox.address,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The loop: signals, servers and spawners, one message at a time.
 
+mod attachments;
 mod exits;
 
 use crate::builds::{Builds, PendingBuild};
@@ -7,6 +8,7 @@ use crate::config::{WardenConfig, WardenError, run_folder};
 use crate::groups::Groups;
 use crate::ids::{IdBlock, IdBlocks, WideBlock};
 use crate::layers;
+use crate::network::Network;
 use crate::notify::Notify;
 use crate::orders::{self, Order, Report, Ticket};
 use crate::probe;
@@ -118,6 +120,7 @@ pub(crate) struct Spawner {
 #[derive(Debug)]
 struct Ready {
     signals: bool,
+    router: bool,
     spawners: Vec<usize>,
     sessions: Vec<u64>,
 }
@@ -148,6 +151,9 @@ pub(crate) struct Warden {
     pub(crate) spawners: Vec<Spawner>,
     pub(crate) pending: HashMap<Ticket, Pending>,
     next_ticket: Ticket,
+    /// The way out of sandboxes, and who waits for it.
+    pub(crate) network: Option<Network>,
+    attachments: attachments::Attachments,
     /// Not yet acknowledged: number → (session it was sent to, event).
     pub(crate) events: BTreeMap<u64, (Option<u64>, Happening)>,
     next_event: u64,
@@ -196,6 +202,7 @@ pub fn run(config: WardenConfig) -> Result<(), WardenError> {
     let network_home = File::open("/proc/self/ns/net").map_err(WardenError::at("remember the network namespace"))?;
     let runtimes = Runtimes::load(&world)?;
     layers::sweep(&world);
+    let network = attachments::make(config.egress.as_ref(), &run, &network_home)?;
     let mut warden = Warden {
         config,
         world,
@@ -215,6 +222,8 @@ pub fn run(config: WardenConfig) -> Result<(), WardenError> {
         spawners: Vec::new(),
         pending: HashMap::new(),
         next_ticket: 1,
+        network,
+        attachments: attachments::Attachments::default(),
         events: BTreeMap::new(),
         next_event: 1,
         upgrade: None,
@@ -246,6 +255,7 @@ impl Warden {
             let spawner = self.fork_spawner().map_err(WardenError::at("fork a spawner"))?;
             self.spawners.push(spawner);
         }
+        self.start_router().map_err(WardenError::at("fork the router"))?;
         // Work folders of a former life.
         crate::builds::sweep::apart_contents(self.one_thread, self.world.builds_path());
         self.capture_runtimes()?;
@@ -255,6 +265,9 @@ impl Warden {
             // Servers first: a request may be waiting for the answer.
             self.hear_servers(&ready.sessions);
             self.hear_spawners(&ready.spawners);
+            if ready.router {
+                self.hear_router();
+            }
             if ready.signals {
                 while let Some(signal) = self.signals.next().map_err(WardenError::at("read signals"))? {
                     self.on_signal(signal);
@@ -280,6 +293,9 @@ impl Warden {
     /// Sleeps until something is to be done.
     fn wait_once(&self) -> io::Result<Ready> {
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let routers = self.network.iter().map(|network| PollFd::new(&network.router, PollFlags::IN));
+        fds.extend(routers);
+        let first = fds.len();
         for spawner in &self.spawners {
             fds.push(PollFd::new(&spawner.channel, PollFlags::IN));
         }
@@ -306,10 +322,11 @@ impl Warden {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let (spawners, sessions) = fds[1..].split_at(self.spawners.len());
+        let (spawners, sessions) = fds[first..].split_at(self.spawners.len());
         let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
         Ok(Ready {
             signals: is_ready(&fds[0]),
+            router: fds[1..first].iter().any(is_ready),
             spawners: spawners.iter().enumerate().filter(|(_, fd)| is_ready(fd)).map(|(index, _)| index).collect(),
             sessions: self
                 .sessions
@@ -364,6 +381,7 @@ impl Warden {
             world: &self.world,
             groups: &self.groups_root,
             server_user: self.ids.server_user(),
+            births: self.network.as_ref().map(Network::births),
         };
         let mut ends = Some((ours, theirs));
         let options = SpawnOptions { namespaces: Namespaces::NONE, group: None, sibling: false };
@@ -579,6 +597,7 @@ impl Warden {
     }
 
     fn on_report(&mut self, report: Report, fds: Vec<OwnedFd>) {
+        let Some((report, fds)) = self.wait_for_link(report, fds) else { return };
         let Some(pending) = self.pending.remove(&report.ticket()) else { return };
         match (pending, report) {
             (Pending::Prepare { session, request, instance, runtime, memory, ids }, Report::Launched { pid, .. }) => {
@@ -669,6 +688,7 @@ impl Warden {
             group,
             session: alive.then_some(session),
             purpose: Purpose::Waiting,
+            address: self.attachments.take(&instance),
         };
         let fds = sandbox.descriptors().map_err(|error| Refusal::NoRoom(error.to_string()));
         let prepared = self.prepared(&sandbox);

@@ -299,5 +299,5 @@ impl Peer {
 
 fn describe(sandbox: &Sandbox) -> Result<(Answer, Vec<OwnedFd>), Refusal> {
     let fds = sandbox.fds.iter().map(|fd| fd.try_clone().unwrap()).collect();
-    Ok((Answer::Prepared(Prepared { pid: sandbox.listed.pid, socket: sandbox.socket.clone() }), fds))
+    Ok((Answer::Prepared(Prepared { pid: sandbox.listed.pid, socket: sandbox.socket.clone(), address: None }), fds))
 }

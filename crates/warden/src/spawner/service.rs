@@ -94,6 +94,7 @@ fn start(
     drop(theirs);
     let gate = ours.ok_or_else(|| Refusal::Kernel("the gate is gone".into()))?;
     let pid = child.pid.as_raw_nonzero().get().cast_unsigned();
+    workshop.attach(&blank.instance, &child)?;
     let mut users = None;
     hand_over(&child, &map, &gate, |of_child| {
         users = Some(of_child.try_clone_to_owned()?);

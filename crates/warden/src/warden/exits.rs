@@ -2,6 +2,7 @@
 
 use super::{MAX_FAILED_STARTS, MAX_PAUSE, SETTLED, Warden};
 use crate::WardenError;
+use crate::network::Network;
 use crate::orders::Report;
 use crate::sandboxes::{Kind, Purpose, Sandbox, exit_status};
 use crate::session::{Session, SessionState};
@@ -25,6 +26,8 @@ impl Warden {
                         self.on_server_exit(index, status)?;
                     } else if let Some(index) = self.spawners.iter().position(|spawner| spawner.pid == pid) {
                         self.on_spawner_exit(index).map_err(WardenError::at("fork a spawner"))?;
+                    } else if self.attachments.is_router(pid) {
+                        self.on_router_exit().map_err(WardenError::at("fork the router"))?;
                     }
                 }
                 Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(()),
@@ -144,6 +147,10 @@ impl Warden {
         for sandbox in self.sandboxes.iter() {
             let _ = sandbox.group.kill();
         }
+        if let Some(router) = self.attachments.router() {
+            let _ = rustix::process::kill_process(router, rustix::process::Signal::KILL);
+            let _ = rustix::process::waitpid(Some(router), WaitOptions::empty());
+        }
         for spawner in &self.spawners {
             let _ = rustix::process::kill_process(spawner.pid, rustix::process::Signal::KILL);
             let _ = rustix::process::waitpid(Some(spawner.pid), WaitOptions::empty());
@@ -156,11 +163,13 @@ impl Warden {
         }
         // Every child was told to die; each wait returns as soon as one has.
         while !matches!(rustix::process::wait(WaitOptions::empty()), Err(rustix::io::Errno::CHILD)) {}
-        let Self { groups_root, world, .. } = self;
+        let Self { groups_root, world, network, .. } = self;
         let builds = crate::builds::sweep::empty(&world.builds_path());
         let builds = builds.map_err(WardenError::at("remove work folders of builds"));
         let swept = groups_root.sweep().map(drop).map_err(WardenError::at("remove control groups"));
         let unmade = world.unmake().map_err(WardenError::at("remove the run folder"));
-        result.and(swept).and(builds).and(unmade)
+        let network = network.map_or(Ok(()), Network::unmake);
+        let network = network.map_err(WardenError::at("put back whether this machine forwards packets"));
+        result.and(swept).and(builds).and(unmade).and(network)
     }
 }

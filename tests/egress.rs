@@ -1,0 +1,194 @@
+//! The way out of sandboxes: the internet is reached, and nothing else. Each test makes an internet of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use dockless_testkit::{Deployment, Files, Options, Outside, Server, wait_until};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+const DIAL: &str = include_str!("apps/hostile/api/dial.js");
+const FETCH: &str = r"module.exports = async (req, res) => {
+  try { res.send(await (await fetch(req.query.url)).text()); }
+  catch (error) { res.send('failed: ' + ((error.cause || error).code || error)); }
+};
+";
+const FLOOD: &str = r"const net = require('node:net');
+module.exports = (req, res) => {
+  const outcomes = {}, all = [];
+  const count = Number(req.query.count);
+  for (let n = 0; n < count; n++) all.push(new Promise((done) => {
+    const socket = net.connect({ host: req.query.host, port: Number(req.query.port), timeout: 8000 });
+    const end = (outcome) => { outcomes[outcome] = (outcomes[outcome] || 0) + 1; done(socket); };
+    socket.on('connect', () => end('connected'));
+    socket.on('timeout', () => end('timeout'));
+    socket.on('error', (error) => end(error.code));
+  }));
+  Promise.all(all).then((sockets) => { res.json(outcomes); for (const socket of sockets) socket.destroy(); });
+};
+";
+
+fn start(arguments: &[&str]) -> Server {
+    let mut options = Options::new(env!("CARGO_BIN_EXE_dockless"));
+    options.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    Server::start(options)
+}
+
+fn files() -> Files {
+    Files::new().with("api/dial.js", DIAL).with("api/fetch.js", FETCH).with("api/flood.js", FLOOD)
+}
+
+fn dial(app: &Deployment, host: impl std::fmt::Display, port: u16) -> String {
+    let answer = app.json(&format!("/api/dial?host={host}&port={port}"));
+    answer["outcome"].as_str().unwrap_or_default().to_owned()
+}
+
+fn fetch(app: &Deployment, url: &str) -> String {
+    app.get(&format!("/api/fetch?url={url}")).expect(200).text()
+}
+
+#[test]
+fn a_function_reaches_the_internet_under_the_machines_address() {
+    let (outside, server) = (Outside::start(), start(&["--egress", "on"]));
+    let app = server.deploy(&files());
+    let page = fetch(&app, &format!("http://{}/hello", outside.address));
+    assert_eq!(page, format!("GET /hello from {}", outside.machine));
+    // From the shelf or from nothing, the first thing it does: nothing runs ahead of its link.
+    for _ in 0..3 {
+        let _ = server.cli(&["sleep", &app.authority()]).ok();
+        wait_until("it sleeps", Duration::from_secs(10), || server.instances_of(&app, "api/fetch").is_empty());
+        assert!(fetch(&app, &format!("http://{}/again", outside.address)).starts_with("GET /again"), "a cold start");
+    }
+    server.stop();
+}
+
+#[test]
+fn nothing_but_the_internet_is_reached() {
+    let (outside, server) = (Outside::start(), start(&["--egress", "on"]));
+    let app = server.deploy(&files());
+    assert_eq!(dial(&app, outside.address, 80), "connected");
+    // Somebody who listens on every address of the machine, and the API.
+    let everywhere = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let port = everywhere.local_addr().unwrap().port();
+    let refused = ["EHOSTUNREACH", "ENETUNREACH", "ECONNREFUSED"];
+    let mut forbidden: Vec<String> = own_addresses();
+    assert!(forbidden.contains(&outside.machine.to_string()), "{forbidden:?}");
+    forbidden.extend(
+        [
+            "169.254.169.254",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.17.0.1",
+            "192.168.0.1",
+            "100.64.0.1",
+            "0.0.0.0",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "fd00::1",
+            "fe80::1",
+            "::1",
+        ]
+        .map(str::to_owned),
+    );
+    for host in &forbidden {
+        for port in [port, server.address().port()] {
+            let outcome = dial(&app, host, port);
+            assert!(
+                refused.contains(&outcome.as_str()) || outcome == "EACCES" || outcome == "EINVAL",
+                "{host}:{port}: {outcome}"
+            );
+        }
+    }
+    everywhere.set_nonblocking(true).unwrap();
+    assert!(everywhere.accept().is_err(), "something came through");
+    // A neighbour that listens everywhere: every instance has an address beside the others'.
+    let neighbour = server.deploy_folder(
+        Files::new()
+            .with("api/wait.js", "module.exports = (req, res) => require('net').createServer().listen(7777, '0.0.0.0', () => res.json({ all: require('os').networkInterfaces() }))")
+            .path(),
+        "neighbour",
+    );
+    let all = neighbour.json("/api/wait");
+    let address = all["all"]["eth0"][0]["address"].as_str().unwrap_or_else(|| panic!("{all}")).to_owned();
+    assert!(refused.contains(&dial(&app, &address, 7777).as_str()), "{address}");
+    server.stop();
+}
+
+#[test]
+fn the_operator_may_open_a_private_range() {
+    let outside = Outside::start();
+    let (name, private) = (format!("{}", outside.address), "10.98.76.1");
+    let command = format!("addr add {private}/32 dev lo");
+    outside.ip_inside(&command);
+    outside.ip(&format!("route add {private}/32 via {name}"));
+    let closed = start(&["--egress", "on"]);
+    let app = closed.deploy(&files());
+    assert_eq!(dial(&app, private, 80), "EHOSTUNREACH");
+    closed.stop();
+    let open = start(&["--egress", "on", "--egress-allow", "10.98.76.0/24"]);
+    let app = open.deploy(&files());
+    // The world listens on its public address alone: the refusal is its own.
+    assert_eq!(dial(&app, private, 81), "ECONNREFUSED");
+    assert_eq!(dial(&app, "10.98.77.1", 81), "EHOSTUNREACH");
+    open.stop();
+}
+
+#[test]
+fn one_sandbox_cannot_fill_the_machines_tables() {
+    let (outside, server) = (Outside::start(), start(&["--egress", "on"]));
+    let app = server.deploy(&files());
+    let many = app.json(&format!("/api/flood?host={}&port=80&count=3000", outside.address));
+    let connected = many["connected"].as_u64().unwrap_or(0);
+    assert!((100..=1024).contains(&connected), "{many}");
+    assert!(many["EHOSTUNREACH"].as_u64().is_some_and(|told| told > 0), "refused, as far as the kernel tells: {many}");
+    // A bound of its own each: another is served meanwhile, and so is this one when its connections are gone.
+    assert_eq!(dial(&app, outside.address, 80), "connected");
+    server.stop();
+}
+
+#[test]
+fn without_egress_there_is_only_the_loopback() {
+    let (outside, server) = (Outside::start(), start(&["--egress", "off"]));
+    let app = server.deploy(&files());
+    assert_eq!(dial(&app, outside.address, 80), "ENETUNREACH");
+    assert!(!std::fs::read_dir("/sys/class/net").unwrap().flatten().any(|link| {
+        let identity: String = server.run().file_name().unwrap().to_string_lossy().chars().take(12).collect();
+        link.file_name().to_string_lossy() == format!("dkl{identity}")
+    }));
+    server.stop();
+}
+
+#[test]
+fn nothing_of_it_is_left() {
+    let (outside, server) = (Outside::start(), start(&["--egress", "on"]));
+    let app = server.deploy(&files());
+    assert_eq!(dial(&app, outside.address, 80), "connected");
+    let census = server.census();
+    server.stop();
+    census.assert_nothing_left();
+    // Killed, it cannot clean up: the kernel does.
+    let server = start(&["--egress", "on"]);
+    let app = server.deploy(&files());
+    assert_eq!(dial(&app, outside.address, 80), "connected");
+    let census = server.census();
+    assert!(!census.network().is_empty(), "a link and a table");
+    server.signal(rustix::process::Signal::KILL);
+    wait_until("links and tables are gone", Duration::from_secs(20), || census.network().is_empty());
+}
+
+/// Every address of version 4 that this machine has.
+fn own_addresses() -> Vec<String> {
+    let local = std::fs::read_to_string("/proc/net/fib_trie").unwrap();
+    let mut found: Vec<String> = Vec::new();
+    let mut last = String::new();
+    for line in local.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            address.clone_into(&mut last);
+        } else if line.ends_with("/32 host LOCAL") && last.parse::<IpAddr>().is_ok() {
+            found.push(last.clone());
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
