@@ -143,7 +143,8 @@ fn the_library_is_whole_and_the_environment_the_deployments_own() {
 fn failures_are_named_for_everybody_and_explained_in_the_log() {
     let (server, python) = started();
     let code = |how: &str| {
-        let answer = python.get(&format!("/api/fail?how={how}"));
+        let path = if how == "sleep" { "/api/slow".to_owned() } else { format!("/api/fail?how={how}") };
+        let answer = python.get(&path);
         (answer.status(), answer.code().map(str::to_owned), answer.text())
     };
     let (status, name, text) = code("raise");
@@ -203,7 +204,7 @@ fn a_machine_without_python_serves_the_rest_and_refuses_by_name() {
         std::os::unix::fs::symlink(found.trim(), path.path().join(program)).unwrap();
     }
     let server = Server::start(Options { environment: vec![("PATH".into(), path.path().into())], ..options() });
-    assert!(server.messages().contains("functions in Python cannot be deployed"), "{}", server.messages());
+    assert!(server.messages().contains("functions cannot be deployed in this language"), "{}", server.messages());
     let _ = server
         .deploy(&Files::new().with("api/x.js", "module.exports = (req, res) => res.end('x')"))
         .get("/api/x")

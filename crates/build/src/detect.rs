@@ -232,6 +232,54 @@ mod tests {
     }
 
     #[test]
+    fn php_is_a_function_wherever_it_lies_and_never_a_file() {
+        let files = [
+            "index.php",
+            "contact.php",
+            "blog/index.php",
+            "docs/index.php",
+            "docs/index.html",
+            "_lib/db.php",
+            "api/date.php",
+        ];
+        let plan = detect(&source(&files)).unwrap();
+        let steps: Vec<_> = plan.steps.iter().map(|step| (step.output.as_str(), step.language)).collect();
+        let outputs = ["api/date", "blog/index.php", "contact.php", "docs/index.php", "index.php"];
+        assert_eq!(steps, outputs.map(|output| (output, "php")));
+        assert_eq!(keys(&plan.files), ["docs/index.html"]);
+        assert_eq!(
+            keys(&plan.bundle(&plan.steps[0], &source(&files).files)),
+            [
+                "_lib/db.php",
+                "api/date.php",
+                "blog/index.php",
+                "contact.php",
+                "docs/index.html",
+                "docs/index.php",
+                "index.php"
+            ],
+            "pages include each other"
+        );
+        let plan_of_public = detect(&source(&["public/index.php", "public/a.php", "public/x.css"])).unwrap();
+        let outputs: Vec<_> = plan_of_public.steps.iter().map(|step| step.output.as_str()).collect();
+        assert_eq!(outputs, ["a.php", "index.php"]);
+        assert_eq!(ask(&plan_of_public, "/").map(|(output, _)| output).as_deref(), Some("index.php"));
+        for (path, output) in [
+            ("/", Some("index.php")),
+            ("/index.php", Some("index.php")),
+            ("/blog", Some("blog/index.php")),
+            ("/blog/", Some("blog/index.php")),
+            ("/contact.php", Some("contact.php")),
+            ("/contact", None),
+            ("/api/date", Some("api/date")),
+            ("/api/date.php", Some("api/date")),
+            ("/_lib/db.php", None),
+        ] {
+            assert_eq!(ask(&plan, path).map(|(output, _)| output).as_deref(), output, "{path}");
+        }
+    }
+
+    #[test]
     fn nested_parameters_and_index_files() {
         let plan = detect(&source(&[
             "api/index.js",
@@ -280,7 +328,7 @@ mod tests {
             ("only tooling", source(&["README.md"]), "nothing_to_deploy"),
             ("go", source(&["api/a.js", "api/hello.go"]), "unsupported_language"),
             ("typescript", source(&["api/a.ts"]), "unsupported_language"),
-            ("php elsewhere", source(&["index.php"]), "unsupported_language"),
+            ("hidden php", source(&["_lib.php", ".x.php"]), "nothing_to_deploy"),
             ("two for one path", source(&["api/a.js", "api/a.mjs"]), "conflicting_file_path"),
             ("file and folder", source(&["a", "a/b"]), "file_and_folder"),
             (

@@ -291,7 +291,7 @@ impl BuildError {
                 one if it defines `app` or `handler`"
                 .to_owned(),
             Self::UnsupportedLanguage { .. } => {
-                "this version runs Node.js (.js, .mjs, .cjs) and Python (.py) only; a file that is no \
+                "this version runs Node.js (.js, .mjs, .cjs), Python (.py) and PHP (.php) only; a file that is no \
                 function can be kept out by a name that begins with an underscore"
                     .to_owned()
             }

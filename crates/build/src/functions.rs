@@ -8,20 +8,22 @@ use dockless_model::{
     SourcePath,
     output::{Phase, Route},
 };
+use dockless_routing::{dest_literal, src_literal};
 use std::collections::BTreeMap;
 
 /// Extensions that the Node launcher loads.
 const NODE: [&str; 3] = ["js", "mjs", "cjs"];
 /// Extensions that make functions on this platform, though not with this version.
-const LATER: [&str; 6] = ["ts", "tsx", "php", "go", "rb", "rs"];
+const LATER: [&str; 5] = ["ts", "tsx", "go", "rb", "rs"];
 /// Extensions under which functions answer as well, for routes.
-pub(crate) const ANSWERING: &str = "js|mjs|cjs|py";
+pub(crate) const ANSWERING: &str = "js|mjs|cjs|py|php";
 
 /// What a path is to the detection of functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Node,
     Python,
+    Php,
     Unsupported,
     No,
 }
@@ -34,7 +36,7 @@ fn kind(path: &SourcePath) -> Kind {
         Kind::No
     } else if extension == "php" {
         // Anywhere: a source that must never be served as a file.
-        Kind::Unsupported
+        Kind::Php
     } else if !text.starts_with("api/") {
         Kind::No
     } else if NODE.contains(&extension) {
@@ -56,12 +58,16 @@ pub(crate) fn is_read(path: &SourcePath) -> bool {
 /// Whether a file is written in a language of functions: such files below `api/` are never served as text.
 pub(crate) fn is_code(path: &SourcePath) -> bool {
     let extension = path.extension().unwrap_or_default();
-    path.as_str().starts_with("api/") && (extension == "py" || NODE.contains(&extension))
+    path.as_str().starts_with("api/") && (["py", "php"].contains(&extension) || NODE.contains(&extension))
 }
 
 /// The language of an entrypoint.
 pub(crate) fn language(path: &SourcePath) -> &'static str {
-    if path.extension() == Some("py") { "python" } else { "node" }
+    match path.extension() {
+        Some("py") => "python",
+        Some("php") => "php",
+        _ => "node",
+    }
 }
 
 /// Entrypoints → output paths, and the routes they need.
@@ -77,10 +83,12 @@ impl Functions {
     /// # Errors
     /// Languages without a runtime, conflicting paths, segments that are no parameters.
     pub(crate) fn among(source: &Source) -> Result<Self, BuildError> {
-        let (mut found, mut unsupported) = (Vec::new(), Vec::new());
+        let (mut found, mut pages, mut unsupported) = (Vec::new(), Vec::new(), Vec::new());
         for path in source.files.keys() {
             match kind(path) {
                 Kind::Node => found.push(Segments::parse(path)),
+                Kind::Php if path.as_str().starts_with("api/") => found.push(Segments::parse(path)),
+                Kind::Php => pages.push(path),
                 // One that was too long to be read tells when it is loaded.
                 Kind::Python if source.documents.get(path).is_none_or(|text| python::defines_handler(text)) => {
                     found.push(Segments::parse(path));
@@ -108,7 +116,29 @@ impl Functions {
             });
         }
         routes.extend(found.iter().filter_map(Segments::route));
-        let outputs = found.iter().map(|segments| (segments.path().clone(), segments.output())).collect();
+        // `public/` is the web root, of pages too.
+        let pages: Vec<_> = pages
+            .into_iter()
+            .map(|page| (page.clone(), page.as_str().strip_prefix("public/").and_then(|path| path.parse().ok())))
+            .map(|(page, inside)| (page.clone(), inside.unwrap_or(page)))
+            .collect();
+        routes.extend(pages.iter().filter_map(|(page, output)| index_route(page, output, source)));
+        let outputs = found.iter().map(|segments| (segments.path().clone(), segments.output())).chain(pages).collect();
         Ok(Self { outputs, routes })
     }
+}
+
+/// `/folder` leads to `folder/index.php`, unless a page that is a file stands there.
+fn index_route(page: &SourcePath, output: &SourcePath, source: &Source) -> Option<Route> {
+    let folder = output.as_str().strip_suffix("index.php")?;
+    let is_own = folder.is_empty() || folder.ends_with('/');
+    let file = page.as_str().replace("index.php", "index.html");
+    if !is_own || source.files.contains_key(file.as_str()) {
+        return None;
+    }
+    let src = match folder.trim_end_matches('/') {
+        "" => "/".to_owned(),
+        folder => format!("/{}/?", src_literal(folder)),
+    };
+    Some(Route { src, dest: format!("/{}", dest_literal(output.as_str())), phase: Phase::Filesystem })
 }

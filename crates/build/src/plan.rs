@@ -53,6 +53,11 @@ impl Plan {
     #[must_use]
     pub fn bundle(&self, step: &Step, source: &BTreeMap<SourcePath, SourceFile>) -> BTreeMap<SourcePath, SourceFile> {
         let mut files = BTreeMap::clone(&self.shared);
+        // Pages include each other: what one is beside the others is for none of them to know.
+        if step.language == "php" {
+            let pages = source.iter().filter(|(path, _)| path.extension() == Some("php"));
+            files.extend(pages.map(|(path, file)| (path.clone(), file.clone())));
+        }
         let globs = |globs: &[String]| globs.iter().filter_map(|glob| documents::matcher(glob)).collect::<Vec<_>>();
         let (include, exclude) = (globs(&step.include), globs(&step.exclude));
         if !include.is_empty() {

@@ -37,6 +37,10 @@ pub(crate) fn output_path(path: &SourcePath, has_public: bool, has_functions: bo
     if text.split('/').any(|part| part == ".env" || part.starts_with(".env.") || part == ".git") {
         return None;
     }
+    // Source of functions wherever it lies, and of what they include.
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("php")) {
+        return None;
+    }
     if has_public {
         return text.strip_prefix("public/")?.parse().ok();
     }

@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Python interpreter that functions would get
     #[arg(long, value_name = "PATH", env = "DOCKLESS_PYTHON", default_value = "python3")]
     python: PathBuf,
+    /// PHP interpreter (php-cgi) that functions would get
+    #[arg(long, value_name = "PATH", env = "DOCKLESS_PHP", default_value = "php-cgi")]
+    php: PathBuf,
 }
 
 /// How bad it is.
@@ -137,6 +140,14 @@ fn examine(data: &Path, args: &Args) -> Vec<Line> {
             "python",
             format!("{:#}", anyhow::Error::from(error)),
             "for functions in Python: apt install python3, or name another with --python PATH (DOCKLESS_PYTHON)",
+        ),
+    });
+    lines.push(match Captured::php(&args.php) {
+        Ok(php) => Line::ok("php", format!("{} {}", args.php.display(), php.version)),
+        Err(error) => Line::warn(
+            "php",
+            format!("{:#}", anyhow::Error::from(error)),
+            "for functions in PHP: apt install php-cgi, or name another with --php PATH (DOCKLESS_PHP)",
         ),
     });
     lines.push(machine::buildah());

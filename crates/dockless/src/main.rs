@@ -2,7 +2,7 @@
 //!
 //! - `dockless serve` becomes the **warden** (and forks its spawners): one thread, no runtime;
 //! - the warden starts the **server** from the same file, under the name [`server::NAME`], and in build sandboxes the
-//!   **foreman**;
+//!   **foreman**; in sandboxes of PHP functions it is the launcher;
 //! - `dockless doctor` tries what the warden needs, and ends;
 //! - `dockless config` shows the settings, and ends;
 //! - everything else is the **command line**, a client of the HTTP API.
@@ -53,6 +53,10 @@ fn main() -> ExitCode {
     }
     // The first process of a build sandbox, and its helpers.
     if let Some(code) = dockless_warden::inside_builds() {
+        return code;
+    }
+    // The first process of a function's sandbox, where its interpreter speaks FastCGI.
+    if let Some(code) = dockless_fastcgi::inside_function() {
         return code;
     }
     let line: Vec<OsString> = std::env::args_os().collect();

@@ -7,7 +7,7 @@ use crate::tls::{self, TlsConfig};
 use anyhow::{Context as _, anyhow, bail};
 use dockless_model::entropy::base32;
 use dockless_model::{Host, OsEntropy};
-use dockless_node::capture::Captured;
+use dockless_node::capture::{CaptureError, Captured};
 use dockless_warden::{AddressRange, EgressPlan, RuntimeSource, WardenConfig, WardenError, run_folder};
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -60,6 +60,9 @@ pub(crate) struct Args {
     /// Python interpreter that functions get: a path, or a name to be found in PATH; default: python3, if there is one
     #[arg(long, value_name = "PATH", env = "DOCKLESS_PYTHON")]
     python: Option<PathBuf>,
+    /// PHP interpreter (php-cgi) that functions get: a path, or a name to be found in PATH; default: php-cgi, if there is one
+    #[arg(long, value_name = "PATH", env = "DOCKLESS_PHP")]
+    php: Option<PathBuf>,
     /// Seconds for requests in flight when the platform stops
     #[arg(long, value_name = "SECONDS", env = "DOCKLESS_GRACE", default_value_t = 10)]
     grace: u64,
@@ -133,7 +136,8 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
     // Everything that can be wrong is found before a port is bound.
     let node = Captured::node(&args.node)?;
     let (npm, builds) = builds::prepare(&args.builds, &node)?;
-    let python = python(args.python.as_deref())?;
+    let python = optional("Python", args.python.as_deref(), "python3", Captured::python)?;
+    let php = optional("PHP", args.php.as_deref(), "php-cgi", Captured::php)?;
     let pip = python.as_ref().map(Captured::pip).transpose()?.flatten();
     if python.is_some() && pip.is_none() {
         tracing::warn!("no pip beside python: packages of functions in Python cannot be installed");
@@ -216,7 +220,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         announcement: announcement.to_string(),
         ready_line: format!("dockless is ready on {url} (domain {}, data {})", args.domain, data.display()),
         notify: std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
-        runtimes: std::iter::once(node).chain(npm).chain(python).chain(pip).map(captured_source).collect(),
+        runtimes: std::iter::once(node).chain(npm).chain(python).chain(pip).chain(php).map(captured_source).collect(),
         grace: Duration::from_secs(args.grace),
         egress: (args.egress != Egress::Off)
             .then(|| EgressPlan { allow: args.egress_allow.clone(), required: args.egress == Egress::On }),
@@ -225,14 +229,24 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
     Ok(dockless_warden::run(warden)?)
 }
 
-/// The Python of this machine. One that was not asked for may be missing: then functions in it are refused.
-fn python(named: Option<&Path>) -> anyhow::Result<Option<Captured>> {
-    match (Captured::python(named.unwrap_or(Path::new("python3"))), named) {
-        (Ok(python), _) => Ok(Some(python)),
+/// An interpreter of this machine. One that was not asked for may be missing: then functions in its language are refused.
+fn optional(
+    language: &str,
+    named: Option<&Path>,
+    usual: &str,
+    capture: impl FnOnce(&Path) -> Result<Captured, CaptureError>,
+) -> anyhow::Result<Option<Captured>> {
+    match (capture(named.unwrap_or(Path::new(usual))), named) {
+        (Ok(captured), _) => Ok(Some(captured)),
         (Err(error), Some(_)) => Err(error.into()),
+        // Nobody needs to be told of what nobody installed.
+        (Err(error @ CaptureError::NotFound { .. }), None) => {
+            tracing::info!(language, %error, "functions cannot be deployed in this language");
+            Ok(None)
+        }
         (Err(error), None) => {
             let error = anyhow::Error::from(error);
-            tracing::warn!(error = format!("{error:#}"), "functions in Python cannot be deployed");
+            tracing::warn!(language, error = format!("{error:#}"), "functions cannot be deployed in this language");
             Ok(None)
         }
     }

@@ -12,6 +12,7 @@
 //! set-user-id bit.
 
 mod npm;
+mod php;
 mod pip;
 mod python;
 
@@ -76,6 +77,9 @@ const ETC: &[(&str, &str)] = &[
 /// Where distributions keep the bundle of CA certificates.
 const CERTIFICATES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// Where time zones lie, and the copies of them there that nobody reads.
+const ZONES: (&str, [&str; 2]) = ("/usr/share/zoneinfo", ["posix", "right"]);
 
 /// Why an interpreter cannot be captured.
 #[derive(Debug, thiserror::Error)]
@@ -261,6 +265,16 @@ fn add_common(add: &mut impl FnMut(&str, Content)) -> Result<(), CaptureError> {
     Ok(())
 }
 
+/// What `TZ` and libraries of time zones read.
+fn add_zones(add: &mut impl FnMut(&str, Content)) -> Result<(), CaptureError> {
+    for (inside, path) in python::walk(Path::new(ZONES.0)).unwrap_or_default() {
+        if !ZONES.1.iter().any(|copy| inside.starts_with(&format!("{copy}/"))) {
+            add(&format!("{}/{inside}", ZONES.0), Content::Host { path: resolve(&path)?, executable: false });
+        }
+    }
+    Ok(())
+}
+
 /// The bundle of CA certificates of this machine.
 #[must_use]
 pub fn certificates() -> Option<&'static Path> {
@@ -294,8 +308,13 @@ fn node_runtime_file() -> Vec<u8> {
 
 /// Runs a program with a clean environment but PATH and HOME, which shims need.
 fn run(command: &mut Command, program: &Path) -> Result<String, CaptureError> {
+    run_with(command, program, b"")
+}
+
+/// The same, with something to read.
+fn run_with(command: &mut Command, program: &Path, input: &[u8]) -> Result<String, CaptureError> {
     let kept = ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-    let output = command.env_clear().envs(kept).stdin(Stdio::null()).output();
+    let output = stdin_of(input).and_then(|stdin| command.env_clear().envs(kept).stdin(stdin).output());
     let output = output.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             CaptureError::NotFound { language: language_of(program), program: program.display().to_string() }
@@ -310,6 +329,14 @@ fn run(command: &mut Command, program: &Path) -> Result<String, CaptureError> {
     }
 }
 
+/// A file without a name that holds this.
+fn stdin_of(input: &[u8]) -> io::Result<Stdio> {
+    let mut file = File::from(rustix::fs::memfd_create("input", MemfdFlags::CLOEXEC)?);
+    file.write_all(input)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
 fn resolve(path: &Path) -> Result<PathBuf, CaptureError> {
     path.canonicalize().map_err(|source| CaptureError::File { path: path.into(), source })
 }
@@ -317,7 +344,11 @@ fn resolve(path: &Path) -> Result<PathBuf, CaptureError> {
 /// The flag that names such a program.
 fn language_of(program: &Path) -> &'static str {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
-    if name.starts_with("py") { "python" } else { "node" }
+    match &*name {
+        name if name.starts_with("py") => "python",
+        name if name.starts_with("php") => "php",
+        _ => "node",
+    }
 }
 
 /// Name and path of each library the dynamic linker loads for programs and modules, the linker included (ldd(1)).

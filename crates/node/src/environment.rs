@@ -42,8 +42,19 @@ fn is_ours(name: &str) -> bool {
 /// "Environment variables"; ld.so(8); libuv's `uv_queue_work`; glibc's tunables.
 #[must_use]
 pub fn acts_at_start(name: &str) -> bool {
-    const PREFIXES: [&str; 10] =
-        ["PYTHON", "LD_", "UV_", "MALLOC_", "GLIBC_", "OPENSSL_", "SSL_CERT_", "NODE_DEBUG", "NODE_REPL_", "NODE_USE_"];
+    const PREFIXES: [&str; 11] = [
+        "PYTHON",
+        "PHP_INI_",
+        "LD_",
+        "UV_",
+        "MALLOC_",
+        "GLIBC_",
+        "OPENSSL_",
+        "SSL_CERT_",
+        "NODE_DEBUG",
+        "NODE_REPL_",
+        "NODE_USE_",
+    ];
     const NAMES: [&str; 15] = [
         "NODE_OPTIONS",
         "NODE_PATH",

@@ -18,6 +18,8 @@ pub mod workshop;
 pub const CODE_ROOT: &str = "/var/task";
 /// Where the launchers lie inside a runtime's root tree.
 pub const LAUNCHER_ROOT: &str = "/opt/dockless";
+/// The program of a runtime whose launcher is the platform's own binary, which is started under this name.
+pub const FASTCGI: &str = "dockless-fastcgi";
 /// The descriptor on which a launcher accepts HTTP/1.1.
 pub const LISTENER_FD: i32 = 3;
 /// The descriptor of the control channel.

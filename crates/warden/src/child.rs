@@ -56,6 +56,8 @@ pub(crate) struct ChildFds {
     pub(crate) stderr: OwnedFd,
     pub(crate) listener: OwnedFd,
     pub(crate) control: OwnedFd,
+    /// Our own program, where it is the launcher.
+    pub(crate) program: Option<OwnedFd>,
 }
 
 /// Never returns in success; the code otherwise.
@@ -74,6 +76,8 @@ pub(crate) fn function(world: &World, filter: &seccomp::Filter, launch: &Launch,
         step("empty the bounding set", privileges::drop_bounding_set())?;
         let null =
             step("open /dev/null", rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()).map_err(Into::into))?;
+        let program = fds.program.map(|program| rustix::io::fcntl_dupfd_cloexec(&program, 200)).transpose();
+        let program = step("keep the program", program.map_err(Into::into))?;
         // Descriptors of `dockless_sandbox`: 3 the listener, 4 the control channel.
         step("arrange descriptors", exec::arrange_fds(vec![null, fds.stdout, fds.stderr, fds.listener, fds.control]))?;
         step("change user", privileges::become_user(FUNCTION_USER, FUNCTION_USER))?;
@@ -81,8 +85,14 @@ pub(crate) fn function(world: &World, filter: &seccomp::Filter, launch: &Launch,
         step("die with the warden", privileges::die_with_parent())?;
         step("refuse new privileges", seccomp::set_no_new_privs())?;
         step("install the filter", filter.install())?;
-        let program = launch.argv.first().map(String::as_str).unwrap_or_default();
-        step("start the launcher", Err(exec::exec_path(program, &launch.argv, &launch.env)))
+        let started = match &program {
+            Some(program) => exec::exec_fd(program, &launch.argv, &launch.env),
+            None => {
+                let program = launch.argv.first().map(String::as_str).unwrap_or_default();
+                exec::exec_path(program, &launch.argv, &launch.env)
+            }
+        };
+        step("start the launcher", Err(started))
     })
 }
 

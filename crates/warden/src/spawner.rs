@@ -9,6 +9,7 @@ use crate::orders::{self, Launch, Order, Report};
 use crate::unpacker;
 use crate::world::World;
 use dockless_model::InstanceId;
+use dockless_sandbox::FASTCGI;
 use dockless_sandbox::protocol::Refusal;
 use dockless_sys::cgroup::{Group, GroupLimits, GroupRoot};
 use dockless_sys::mounts::{Detached, Flags};
@@ -165,7 +166,9 @@ fn start_launcher(
     let (sync, sync_child) = seqpacket::pair().map_err(kernel("make a socket pair"))?;
     let target = group.clone_target().map_err(|error| Refusal::Kernel(error.to_string()))?;
     let options = SpawnOptions { namespaces: Namespaces::ALL, group: target.as_ref().map(AsFd::as_fd), sibling: true };
+    let is_ours = launch.argv.first().is_some_and(|program| program == FASTCGI);
     let fds = ChildFds {
+        program: is_ours.then(own_program).transpose()?,
         sync: sync_child,
         stdout: stdout_child.into(),
         stderr: stderr_child.into(),
@@ -183,6 +186,11 @@ fn start_launcher(
     let sync = ours.ok_or_else(|| Refusal::Kernel("the sync socket is gone".into()))?;
     let pid = child.pid.as_raw_nonzero().get().cast_unsigned();
     workshop.attach(&launch.instance, &child)?;
+    let join = || group.attach(pid).map_err(|error| Refusal::Kernel(format!("cannot join the control group: {error}")));
+    // This launcher starts its interpreter at once, and what is started before the group is joined stays outside of it.
+    if is_ours {
+        join()?;
+    }
     hand_over(&child, &launch.ids.function_map(), &sync, |users| {
         let root = Detached::clone_of(workshop.world.trees.as_fd(), Path::new(&launch.root.to_string()))?;
         root.set(Flags::CODE, Some(users))?;
@@ -191,9 +199,18 @@ fn start_launcher(
     wait_for_exec(&sync)?;
     // Limits of version 1 hierarchies: joining takes up to a grace period of the kernel's RCU in each (15 ms on a busy
     // machine), so it is done while the launcher, our own code, boots. It has no foreign code before this is reported.
-    group.attach(pid).map_err(|error| Refusal::Kernel(format!("cannot join the control group: {error}")))?;
+    if !is_ours {
+        join()?;
+    }
     let (freezer_control, freezer_events) = freezer(group)?;
     Ok((pid, vec![child.pidfd, control, stdout.into(), stderr.into(), freezer_control, freezer_events]))
+}
+
+/// The same program as ours even if its file was replaced meanwhile: both speak the same words.
+pub(crate) fn own_program() -> Result<OwnedFd, Refusal> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open("/proc/self/exe", flags, rustix::fs::Mode::empty())
+        .map_err(|error| kernel("open our own program")(error.into()))
 }
 
 fn freezer(group: &Group) -> Result<(OwnedFd, OwnedFd), Refusal> {

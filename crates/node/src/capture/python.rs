@@ -9,8 +9,8 @@
 //! ```
 
 use super::{
-    CaptureError, Captured, Content, RUNTIME_FILE, add_common, add_library, certificates, fingerprint, libraries_of,
-    resolve, run,
+    CaptureError, Captured, Content, RUNTIME_FILE, add_common, add_library, add_zones, certificates, fingerprint,
+    libraries_of, resolve, run,
 };
 use rustix::fs::MemfdFlags;
 use serde::Deserialize;
@@ -97,8 +97,6 @@ const LEFT_OUT: [&str; 12] = [
 const MAX_FILES: usize = 20_000;
 /// What distributions add to a library for their own sake.
 const ADDED: [&str; 3] = ["sitecustomize.py", "usercustomize.py", "EXTERNALLY-MANAGED"];
-/// Where time zones lie, and the copies of them there that nobody reads.
-const ZONES: (&str, [&str; 2]) = ("/usr/share/zoneinfo", ["posix", "right"]);
 
 #[derive(Deserialize)]
 struct Says {
@@ -188,11 +186,7 @@ impl Captured {
         for (name, library) in libraries_of(&linked)? {
             add_library(&name, &library, &mut add)?;
         }
-        for (inside, path) in walk(Path::new(ZONES.0)).unwrap_or_default() {
-            if !ZONES.1.iter().any(|copy| inside.starts_with(&format!("{copy}/"))) {
-                add(&format!("{}/{inside}", ZONES.0), Content::Host { path: resolve(&path)?, executable: false });
-            }
-        }
+        add_zones(&mut add)?;
         let fingerprint = fingerprint(&says.version, &files)?;
         let interpreter = Some(says.program);
         Ok(Self { language: "python", version: says.version, fingerprint, files, interpreter })

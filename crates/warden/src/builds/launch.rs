@@ -4,7 +4,7 @@ use crate::builds::BuildLaunch;
 use crate::builds::inside::{self, InsideFds};
 use crate::child::Word;
 use crate::orders;
-use crate::spawner::{Workshop, hand_over, kernel};
+use crate::spawner::{Workshop, hand_over, kernel, own_program};
 use dockless_sandbox::protocol::Refusal;
 use dockless_sandbox::workshop::{APP, BUILD_USER, HOME, Profile, STORE, TEMPORARY};
 use dockless_sys::cgroup::{Group, GroupLimits};
@@ -92,13 +92,7 @@ fn start_foreman(
     group: &Group,
     folder: &Path,
 ) -> Result<(u32, Vec<OwnedFd>), Refusal> {
-    // The same program as ours even if its file was replaced meanwhile: both speak the same words.
-    let program = rustix::fs::open(
-        "/proc/self/exe",
-        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )
-    .map_err(|error| kernel("open our own program")(error.into()))?;
+    let program = own_program()?;
     let (control, control_child) = seqpacket::pair().map_err(kernel("make a socket pair"))?;
     let (messages, messages_child) = io::pipe().map_err(kernel("make a pipe"))?;
     let (sync, sync_child) = seqpacket::pair().map_err(kernel("make a socket pair"))?;

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from urllib.parse import parse_qs
 
 print("loading fail")
@@ -20,8 +19,6 @@ def app(environ, start_response):
     if how == "eat":
         start_response("200 OK", [])
         return [b"x" * (4 << 30)]
-    if how == "sleep":
-        time.sleep(600)
     if how == "late":
         start_response("200 OK", [])
         return late()

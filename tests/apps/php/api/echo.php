@@ -1,0 +1,6 @@
+<?php
+header('Content-Type: application/octet-stream');
+$input = fopen('php://input', 'rb');
+while (!feof($input)) {
+    echo fread($input, 65536);
+}

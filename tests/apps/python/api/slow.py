@@ -1,0 +1,5 @@
+import time
+
+
+def app(environ, start_response):
+    time.sleep(600)
