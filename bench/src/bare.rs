@@ -63,9 +63,23 @@ impl Bare {
         Ok(Resident { server: answer.server, _running: running })
     }
 
+    /// One that stays, on these processors alone.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub(crate) fn stay_on(&self, processors: &str) -> anyhow::Result<Resident> {
+        let mut command = Command::new("taskset");
+        command.args(["-c", processors]).arg(&self.program);
+        let (running, answer) = self.start_by(command)?;
+        Ok(Resident { server: answer.server, _running: running })
+    }
+
     fn start(&self) -> anyhow::Result<(Running, Answer)> {
+        self.start_by(Command::new(&self.program))
+    }
+
+    fn start_by(&self, mut command: Command) -> anyhow::Result<(Running, Answer)> {
         let port = free_port()?;
-        let mut command = Command::new(&self.program);
         command.args(&self.script).env_clear().env("PORT", port.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let running = Running::start(&mut command, GRACE)?;
@@ -82,6 +96,11 @@ pub(crate) struct Resident {
 }
 
 impl Resident {
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.server
+    }
+
     /// How long the first byte of one answer takes.
     ///
     /// # Errors

@@ -18,14 +18,17 @@ mod docker;
 mod files;
 mod http;
 mod machine;
+mod nginx;
 mod platform;
 mod promise;
+mod proxy;
 mod report;
 mod rounds;
 mod sample;
 mod start;
 mod stop;
 mod wait;
+mod wrk;
 
 use anyhow::Context as _;
 use clap::Parser;

@@ -118,13 +118,13 @@ impl Platform {
         })
     }
 
-    /// Deploys an image of a registry, with a core of its own, under a name.
+    /// Deploys an image of a registry, with a core of its own, under a name, and with what else the command line is told.
     ///
     /// # Errors
     /// The command line fails, with what it says.
-    pub(crate) fn deploy_image(&self, name: &str, reference: &str) -> anyhow::Result<Site> {
+    pub(crate) fn deploy_image(&self, name: &str, reference: &str, more: &[&str]) -> anyhow::Result<Site> {
         self.deployed(name, |command| {
-            command.args(["--image", reference, "--slot", "c1-m512"]);
+            command.args(["--image", reference, "--slot", "c1-m512"]).args(more);
         })
     }
 

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// Rows in the order of the table, and what they are.
-const ROWS: [(&str, &str); 32] = [
+const ROWS: [(&str, &str); 36] = [
     ("docker", "docker run -d -p, first byte"),
     ("docker-compiled", "docker run -d -p of the compiled image, first byte"),
     ("bare-compiled", "compiled program with an empty environment, first byte"),
@@ -40,6 +40,10 @@ const ROWS: [(&str, &str); 32] = [
     ("bare-idle-awake", "  the same after 30 ms without requests"),
     ("density", "frozen, 200 from the shelf, PSS each"),
     ("density-new", "frozen, 200 from nothing, PSS each"),
+    ("proxy", "warm service, 32 connections"),
+    ("nginx-proxy", "  the bare program behind nginx"),
+    ("proxy-p99", "  slowest of a hundred"),
+    ("nginx-proxy-p99", "  the same by nginx"),
     ("static-small", "file of 1 KiB"),
     ("nginx-small", "  the same by nginx"),
     ("static-large", "file of 1 MiB"),

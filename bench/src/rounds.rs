@@ -7,6 +7,7 @@ use crate::docker::{Docker, Image};
 use crate::files;
 use crate::machine::Machine;
 use crate::platform::{Platform, Site};
+use crate::proxy;
 use crate::sample::{Row, Rows};
 use crate::start::{Start, Told};
 use crate::stop;
@@ -60,7 +61,7 @@ struct Cold<'a> {
 /// Something cannot be started, a row fails again and again, or Ctrl-C.
 pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
     let wants = |row: &str| plan.wanted.contains(row);
-    let images = ["docker", "docker-compiled", "cold-compiled", "bare-compiled", "cold-node-image"];
+    let images = ["docker", "docker-compiled", "cold-compiled", "bare-compiled", "cold-node-image", "proxy"];
     let docker = if images.into_iter().any(wants) && plan.docker {
         crate::say("starting a Docker daemon");
         Some(Docker::start(&plan.folder.join("docker"))?)
@@ -99,14 +100,14 @@ pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
     ];
     for (row, part, image, refill) in services {
         if let Some(docker) = docker.as_ref().filter(|_| wants(row)) {
-            let site = shelf.deploy_image(row, &docker.reference(image))?;
+            let site = shelf.deploy_image(row, &docker.reference(image), &[])?;
             cold.push(Cold { row, part, platform: &shelf, site, path: "/", expected: Start::Shelf, refill });
         }
     }
     let frozen =
         if wants("frozen") { Some((shelf.deploy("bench-frozen", &sources)?, Bare::find()?.stay()?)) } else { None };
 
-    let timed = plan.wanted.iter().any(|row| row != "density" && !files::is_row(row));
+    let timed = plan.wanted.iter().any(|row| row != "density" && !files::is_row(row) && !proxy::is_row(row));
     // Round 0 fills the page cache and counts for nothing.
     for round in 0..=if timed { plan.rounds } else { 0 } {
         if timed && round % 10 == 0 {
@@ -152,10 +153,13 @@ pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
             rows.insert("density-new", density::measure(miss, HANDLER, Start::New)?);
         }
     }
+    // From here on nothing else may want the processors.
+    drop(cold);
+    drop((shelf, miss));
+    if let Some(docker) = docker.as_ref().filter(|_| plan.wanted.iter().any(|row| proxy::is_row(row))) {
+        proxy::measure(plan.binary, plan.folder, docker, &mut rows)?;
+    }
     if plan.wanted.iter().any(|row| files::is_row(row)) {
-        // Nothing else may want the processors.
-        drop(cold);
-        drop((shelf, miss));
         files::measure(plan.binary, plan.folder, &mut rows)?;
     }
     crate::say("stopping");
