@@ -2,7 +2,7 @@
 //! there, and from then on does what a first process must.
 //!
 //! ```text
-//! stage: /dev, /proc, /sys ─► hostname, loopback, limits ─► fork ─► "prepared" ─► gate{process, root}
+//! stage: /dev, /proc, /sys ─► hostname, loopback, limits ─► in its group ─► fork ─► "prepared" ─► gate{process, root}
 //!   ─► into the root, stage moved over ─► /etc ─► user looked up ─► "prepared" ─► the fork becomes the program
 //!   ─► loop: reap, pass signals on, take listening sockets over, tell the server
 //! ```
@@ -56,6 +56,8 @@ pub(crate) fn run(
     let reported = child::report(gate, |gate| {
         let host = etc::hostname(instance);
         let stage = settle_in(world, &host, gate)?;
+        // What is forked before that is not in the group.
+        step("wait for the control group", child::wait_for_mounts(gate).map(drop))?;
         // Before the fork, so that no end of the program is missed.
         let signals = step("take signals", Signals::take_all())?;
         let newborn = Newborn::fork(one_thread, &filters.program, &stage, stdout, stderr)?;

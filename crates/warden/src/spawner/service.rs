@@ -101,11 +101,21 @@ fn start(
         Ok(vec![workshop.world.devices()?])
     })?;
     let users = users.ok_or_else(|| Refusal::Kernel("the user namespace is gone".into()))?;
-    // While the child mounts: it runs nothing of an image before its gate opens.
+    // While the child mounts. It forks the one that becomes the program when it is told that it has joined: a fork made
+    // before that would stay outside of the group, without its limits.
     let joined = group.attach(pid);
-    // First what the child has to say: one that has ended cannot join.
-    wait_at(&gate)?;
-    joined.map_err(|error| Refusal::Kernel(format!("cannot join the control group: {error}")))?;
+    // A child that has failed does not listen any more, and says why; one that waits is sent away.
+    let _ = match &joined {
+        Ok(()) => orders::send(&gate, &(), &[]),
+        Err(_) => rustix::net::shutdown(&gate, rustix::net::Shutdown::Write).map_err(Into::into),
+    };
+    match (wait_at(&gate), joined) {
+        (said, Ok(())) => said?,
+        (Ok(()), Err(error)) => return Err(Refusal::Kernel(format!("cannot join the control group: {error}"))),
+        (Err(said), Err(error)) => {
+            return Err(Refusal::Kernel(format!("cannot join the control group: {error}; the sandbox says: {said}")));
+        }
+    }
     let freezer = freezer(group)?;
     Ok((pid, vec![child.pidfd, control, stdout, stderr, freezer.0, freezer.1, gate, users]))
 }
