@@ -1,54 +1,16 @@
 //! Servers from images: booted by a request, found at their port, shared, ended, replaced.
 
+#[path = "services/kit.rs"]
+mod kit;
+
 use dockless_model::InstanceState;
-use dockless_testkit::{
-    Connection, Deployment, LayerTar, Options, PATIENCE, Registry, Request, Scratch, Server, TestImage, compile,
-    eventually, process, wait_until,
-};
+use dockless_testkit::{Connection, PATIENCE, Request, eventually, process, wait_until};
+use kit::Kit;
 use serde_json::json;
-use std::path::PathBuf;
-
-/// The server of the tests, FROM scratch.
-struct Kit {
-    server: Server,
-    registry: Registry,
-    program: PathBuf,
-    _scratch: Scratch,
-}
-
-impl Kit {
-    /// `None` where there is no registry, which says so loudly.
-    fn start() -> Option<Self> {
-        let registry = Registry::start(None)?;
-        let scratch = Scratch::new();
-        let program = compile(include_str!("natives/service.c"), &scratch, "service");
-        let server = Server::start(Options { shelf: 0, ..Options::new(env!("CARGO_BIN_EXE_dockless")) });
-        Some(Self { server, registry, program, _scratch: scratch })
-    }
-
-    fn image(&self) -> TestImage {
-        let files = LayerTar::new()
-            .program("server", &self.program)
-            .folder("tmp", 0o1777)
-            .file("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\nweb:x:33:44:web:/var/www:/bin/false\n")
-            .file("etc/group", 0o644, "root:x:0:\nweb:x:44:\nlogs:x:55:web\n");
-        TestImage::new().layer(files).entrypoint(&["/server"])
-    }
-
-    fn deploy(&self, name: &str, image: &TestImage, arguments: &[&str]) -> Deployment {
-        let at = self.registry.address();
-        image.push(at, name, "1", None);
-        self.server.deploy_image(&format!("{at}/{name}:1"), name, arguments)
-    }
-
-    fn plain(&self, name: &str) -> Deployment {
-        self.deploy(name, &self.image(), &[])
-    }
-}
 
 #[test]
 fn a_service_boots_on_its_first_request_and_runs_as_its_image_says() {
-    let Some(kit) = Kit::start() else { return };
+    let Some(kit) = Kit::start(&[]) else { return };
     let image = kit
         .image()
         .with("User", json!("web"))
@@ -82,8 +44,8 @@ fn a_service_boots_on_its_first_request_and_runs_as_its_image_says() {
 
 #[test]
 fn root_in_an_image_is_root_of_nothing_else() {
-    let Some(kit) = Kit::start() else { return };
-    let service = kit.plain("root");
+    let Some(kit) = Kit::start(&[]) else { return };
+    let service = kit.deploy("root", &kit.image(), &[]);
     let who = service.json("/who");
     assert_eq!(who["uid"], json!(0));
     // CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT
@@ -100,6 +62,12 @@ fn root_in_an_image_is_root_of_nothing_else() {
     for path in ["/proc/1/environ", "/proc/1/maps", "/proc/1/root/etc/shadow", "/etc/shadow", "/proc/sysrq-trigger"] {
         assert_eq!(read(path), "(cannot)", "{path}");
     }
+    // On every hierarchy: the program is where its limits are.
+    let groups = |path: &str| std::fs::read_to_string(path).expect("a process has groups");
+    let of_first = groups(&format!("/proc/{pid}/cgroup"));
+    for member in process::tree(pid) {
+        assert_eq!(groups(&format!("/proc/{}/cgroup", member.pid)), of_first, "{member:?}");
+    }
     let mounts = read("/proc/self/mounts");
     assert!(!mounts.contains(&*kit.server.data().to_string_lossy()), "it sees where its files lie:\n{mounts}");
     kit.server.stop();
@@ -107,7 +75,7 @@ fn root_in_an_image_is_root_of_nothing_else() {
 
 #[test]
 fn the_port_is_found_wherever_it_is() {
-    let Some(kit) = Kit::start() else { return };
+    let Some(kit) = Kit::start(&[]) else { return };
     for (name, image) in [
         ("loopback", kit.image().env("BIND", "127.0.0.1")),
         ("everywhere", kit.image().env("BIND", "0.0.0.0").env("PORT", "80")),
@@ -124,7 +92,7 @@ fn the_port_is_found_wherever_it_is() {
 
 #[test]
 fn requests_share_an_instance_and_a_burst_starts_no_more_than_it_needs() {
-    let Some(kit) = Kit::start() else { return };
+    let Some(kit) = Kit::start(&[]) else { return };
     let service = kit.deploy("burst", &kit.image(), &["--concurrency", "10"]);
     let mut asked: Vec<Connection> = (0..25).map(|_| service.open()).collect();
     for connection in &mut asked {
@@ -146,8 +114,8 @@ fn requests_share_an_instance_and_a_burst_starts_no_more_than_it_needs() {
 
 #[test]
 fn state_lives_exactly_as_long_as_its_instance() {
-    let Some(kit) = Kit::start() else { return };
-    let service = kit.plain("state");
+    let Some(kit) = Kit::start(&[]) else { return };
+    let service = kit.deploy("state", &kit.image(), &[]);
     let ask = |path: &str| service.get(path).expect(200).text();
     assert_eq!(
         (ask("/count"), ask("/count"), ask("/keep"), ask("/keep")),
@@ -163,8 +131,8 @@ fn state_lives_exactly_as_long_as_its_instance() {
 
 #[test]
 fn a_service_that_ends_is_named_and_replaced() {
-    let Some(kit) = Kit::start() else { return };
-    let service = kit.plain("ends");
+    let Some(kit) = Kit::start(&[]) else { return };
+    let service = kit.deploy("ends", &kit.image(), &[]);
     assert_eq!(service.get("/count").expect(200).text(), "1");
     let died = service.send(&Request::post("/exit/3", "x").header("accept", "application/json"));
     assert_eq!((died.status(), died.code()), (502, Some("INSTANCE_DIED")), "{died:?}");
@@ -181,7 +149,7 @@ fn a_service_that_ends_is_named_and_replaced() {
 
 #[test]
 fn a_service_that_does_not_start_says_why() {
-    let Some(kit) = Kit::start() else { return };
+    let Some(kit) = Kit::start(&[]) else { return };
     for (name, image, words) in [
         ("leaves", kit.image().env("MODE", "exit"), "no configuration, no service"),
         ("missing", kit.image().entrypoint(&["/nothing"]), "no such file in the image"),
@@ -201,8 +169,8 @@ fn a_service_that_does_not_start_says_why() {
 
 #[test]
 fn bodies_stream_both_ways_without_a_cap() {
-    let Some(kit) = Kit::start() else { return };
-    let service = kit.plain("stream");
+    let Some(kit) = Kit::start(&[]) else { return };
+    let service = kit.deploy("stream", &kit.image(), &[]);
     // Four times the largest body of a function. It is not echoed: this client reads when it has sent all.
     let large = 20 * 1024 * 1024;
     assert_eq!(service.send(&Request::post("/swallow", vec![b'x'; large])).expect(200).text(), large.to_string());
@@ -223,7 +191,7 @@ fn bodies_stream_both_ways_without_a_cap() {
 
 #[test]
 fn a_websocket_is_a_tunnel_and_a_place_taken() {
-    let Some(kit) = Kit::start() else { return };
+    let Some(kit) = Kit::start(&[]) else { return };
     let service = kit.deploy("socket", &kit.image(), &["--concurrency", "1"]);
     let open = || {
         let mut connection = service.open();
@@ -255,8 +223,8 @@ fn a_websocket_is_a_tunnel_and_a_place_taken() {
 
 #[test]
 fn orphans_are_reaped() {
-    let Some(kit) = Kit::start() else { return };
-    let service = kit.plain("orphans");
+    let Some(kit) = Kit::start(&[]) else { return };
+    let service = kit.deploy("orphans", &kit.image(), &[]);
     for _ in 0..3 {
         assert_eq!(service.get("/orphan").expect(200).text(), "0", "zombies");
     }
@@ -265,8 +233,8 @@ fn orphans_are_reaped() {
 
 #[test]
 fn running_services_are_handed_over() {
-    let Some(kit) = Kit::start() else { return };
-    let service = kit.plain("handed");
+    let Some(kit) = Kit::start(&[]) else { return };
+    let service = kit.deploy("handed", &kit.image(), &[]);
     assert_eq!(service.get("/count").expect(200).text(), "1");
     let before = kit.server.instances()[0].clone();
     let _ = kit.server.cli(&["upgrade"]).ok();

@@ -1,6 +1,6 @@
 // A small HTTP/1.1 server with a thread for each connection: what the tests of services run FROM scratch.
 //
-// Environment: PORT; BIND (127.0.0.1, 0.0.0.0, ::1, ::); FIRST (another port to listen on before); MODE (deaf: never
+// Environment: DELAY (milliseconds before it listens); PORT; BIND (127.0.0.1, 0.0.0.0, ::1, ::); FIRST (another port to listen on before); MODE (deaf: never
 // listen; exit: end with code 3 at once; stubborn: ignore TERM).
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -136,6 +137,18 @@ static void answer(int fd, char *head, char *body, size_t have) {
       char *memory = malloc(1 << 20);
       if (memory) memset(memory, 1, 1 << 20);
     }
+  } else if (!strncmp(path, "/grow", 5)) {
+    // Holds so many MiB, and nothing of what it held before.
+    static char *held;
+    static size_t bytes;
+    if (held) munmap(held, bytes);
+    held = NULL;
+    bytes = (size_t)atoi(path + 6) << 20;
+    if (bytes) {
+      held = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      memset(held, 1, bytes);
+    }
+    say(fd, "grown");
   } else if (!strncmp(path, "/echo", 5)) {
     char out[160];
     snprintf(out, sizeof out, "HTTP/1.1 200 OK\r\ncontent-length: %zu\r\n\r\n", wanted);
@@ -170,8 +183,13 @@ static void answer(int fd, char *head, char *body, size_t have) {
     }
     put(fd, "0\r\n\r\n", 5);
   } else if (!strncmp(path, "/socket", 7)) {
-    // Another protocol from here on: what comes goes back, in capitals.
-    const char *switched = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: shout\r\n\r\n";
+    // Another protocol from here on, whichever is asked for: what comes goes back, in capitals.
+    char wanted_protocol[64] = "shout", switched[256];
+    const char *asked = header(head, "upgrade: ");
+    while (asked && strcasestr(asked, "upgrade: ")) asked = header(asked, "upgrade: ");
+    if (asked) sscanf(asked, "%63[^\r]", wanted_protocol);
+    snprintf(switched, sizeof switched, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: %s\r\n\r\n",
+             wanted_protocol);
     put(fd, switched, strlen(switched));
     static __thread char bytes[4096];
     ssize_t got;
@@ -243,8 +261,12 @@ int main(void) {
     fprintf(stderr, "no configuration, no service\n");
     return 3;
   }
-  if (!strcmp(mode, "deaf"))
+  if (!strcmp(mode, "deaf")) {
+    printf("warming up, for ever\n");
+    fflush(stdout);
     for (;;) pause();
+  }
+  if (getenv("DELAY")) usleep((unsigned)atoi(getenv("DELAY")) * 1000);
   struct sigaction action = {.sa_handler = !strcmp(mode, "stubborn") ? SIG_IGN : leave};
   sigaction(SIGTERM, &action, NULL);
   sigaction(SIGUSR1, &action, NULL);

@@ -22,7 +22,7 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 async fn list(State(control): State<Control>, Authenticated(caller): Authenticated) -> Json<InstanceList> {
-    Json(control.instances(&caller))
+    Json(control.instances(&caller).await)
 }
 
 async fn of_deployment(

@@ -5,11 +5,11 @@ use dockless_wire::{InstanceList, Slept};
 
 impl Control {
     /// The caller's instances, newest first.
-    #[must_use]
-    pub fn instances(&self, caller: &Caller) -> InstanceList {
+    pub async fn instances(&self, caller: &Caller) -> InstanceList {
         let mut instances: Vec<_> = self
             .platform()
-            .instances()
+            .measured()
+            .await
             .into_iter()
             .filter(|running| running.account == *caller.id())
             .map(|running| running.instance)

@@ -35,6 +35,9 @@ pub trait Platform: Send + Sync + 'static {
     /// All instances of all accounts.
     fn instances(&self) -> Vec<Running>;
 
+    /// The same with the memory that each holds and has held at most.
+    fn measured(&self) -> BoxFuture<'_, Vec<Running>>;
+
     /// Runtime log of a deployment. With [`LogQuery::follow`] the stream stays open; dropping it ends the watch.
     fn logs(&self, deployment: DeploymentId, query: LogQuery) -> BoxFuture<'_, Result<LogStream, Trouble>>;
 

@@ -39,7 +39,7 @@ impl Control {
     /// [`Error::NotFound`], or the database fails.
     pub async fn instances_of(&self, caller: &Caller, deployment: &str) -> Result<InstancesByRegion, Error> {
         let deployment = self.find(caller, deployment).await?;
-        let mut instances = self.instances(caller).instances;
+        let mut instances = self.instances(caller).await.instances;
         instances.retain(|instance| instance.deployment == deployment.id);
         Ok([(deployment.region, RegionInstances { instances })].into())
     }

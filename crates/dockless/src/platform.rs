@@ -13,7 +13,7 @@ use dockless_model::output::BundleFile;
 use dockless_model::{DeploymentId, Digest, Host, Output, Secret, ServiceRules, SourcePath};
 use dockless_node::logs::{Followed, LogLine, Source as LogSource};
 use dockless_node::{CallError, Node, ShelfClass};
-use dockless_pool::{Pool, Program, Spec};
+use dockless_pool::{InstanceInfo, Pool, Program, Spec};
 use dockless_routing::Table;
 use dockless_sandbox::protocol::Refusal;
 use dockless_wire::{Instance, LogRecord, OCI_LAYOUT, REGISTRY_AUTH, RuntimeStatus};
@@ -122,25 +122,11 @@ impl Platform for Machine {
     }
 
     fn instances(&self) -> Vec<Running> {
-        self.pool
-            .instances()
-            .into_iter()
-            .map(|info| Running {
-                account: info.account,
-                instance: Instance {
-                    id: info.id,
-                    deployment: info.deployment,
-                    url: info.url,
-                    project: info.project,
-                    function: info.function.to_string(),
-                    state: info.state,
-                    pid: Some(info.pid),
-                    started_at: info.started_at,
-                    memory_bytes: info.memory_bytes,
-                    requests: info.requests,
-                },
-            })
-            .collect()
+        self.pool.instances().into_iter().map(running).collect()
+    }
+
+    fn measured(&self) -> BoxFuture<'_, Vec<Running>> {
+        Box::pin(async move { self.pool.instances_measured().await.into_iter().map(running).collect() })
     }
 
     fn logs(&self, deployment: DeploymentId, query: LogQuery) -> BoxFuture<'_, Result<LogStream, Trouble>> {
@@ -196,6 +182,25 @@ impl Platform for Machine {
                 other => UpgradeFailure::Failed(Trouble::new(other)),
             })
         })
+    }
+}
+
+fn running(info: InstanceInfo) -> Running {
+    Running {
+        account: info.account,
+        instance: Instance {
+            id: info.id,
+            deployment: info.deployment,
+            url: info.url,
+            project: info.project,
+            function: info.function.to_string(),
+            state: info.state,
+            pid: Some(info.pid),
+            started_at: info.started_at,
+            memory_bytes: info.memory_bytes,
+            memory_peak_bytes: info.memory_peak_bytes,
+            requests: info.requests,
+        },
     }
 }
 

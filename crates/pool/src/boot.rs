@@ -4,7 +4,7 @@ use crate::books::Failure;
 use crate::desk::Desk;
 use crate::keeper;
 use crate::pool::Inner;
-use dockless_node::StartError;
+use dockless_node::{Spec, StartError};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,8 +52,11 @@ pub(crate) async fn boot(pool: Arc<Inner>, desk: Arc<Desk>, index: usize) {
     pool.freed(&spec.account);
     if let Some(retry) = retry {
         if failure == Failure::Boot {
-            let pause = retry.saturating_duration_since(now);
-            tracing::info!(deployment = %spec.deployment, service = %spec.name, ?pause, "a crash loop: the next start waits");
+            let pause = retry.saturating_duration_since(now).as_secs_f64();
+            let failures = desk.failures(index);
+            let text = format!("its start failed {failures} times in a row: the next start waits {pause} s");
+            tracing::info!(deployment = %spec.deployment, service = %spec.name, pause, "a crash loop: the next start waits");
+            say(&pool, &spec, [text]);
         }
         tokio::time::sleep_until(retry).await;
         let todo = desk.look(index, Instant::now());
@@ -62,10 +65,7 @@ pub(crate) async fn boot(pool: Arc<Inner>, desk: Arc<Desk>, index: usize) {
 }
 
 /// The function's own log says it too: nobody was there yet to note it.
-fn tell(pool: &Inner, spec: &dockless_node::Spec, death: Option<&dockless_node::Death>) {
-    use dockless_node::logs::{Entry, Level, Origin, Source};
-    let (deployment, function) = (spec.deployment.clone(), spec.name.clone());
-    let origin = Arc::new(Origin { deployment, function, instance: None });
+fn tell(pool: &Inner, spec: &Spec, death: Option<&dockless_node::Death>) {
     let limit = spec.boot().as_secs_f64();
     let first = match death {
         Some(death) => format!("the instance did not start: {death}"),
@@ -73,7 +73,15 @@ fn tell(pool: &Inner, spec: &dockless_node::Spec, death: Option<&dockless_node::
         None => format!("the instance did not start within {limit} s"),
     };
     let lines = death.map(|death| death.tail.clone()).unwrap_or_default();
-    for text in std::iter::once(first).chain(lines) {
+    say(pool, spec, std::iter::once(first).chain(lines));
+}
+
+/// Lines of the platform in a function's log.
+fn say(pool: &Inner, spec: &Spec, lines: impl IntoIterator<Item = String>) {
+    use dockless_node::logs::{Entry, Level, Origin, Source};
+    let (deployment, function) = (spec.deployment.clone(), spec.name.clone());
+    let origin = Arc::new(Origin { deployment, function, instance: None });
+    for text in lines {
         let (at, source, level) = (pool.node.clock().now(), Source::Platform, Level::Error);
         pool.node.logs().append(Entry { origin: origin.clone(), at, request: None, source, level, text });
     }

@@ -116,6 +116,11 @@ impl Desk {
         self.books().groups()[index].spec().clone()
     }
 
+    /// Starts that failed in a row.
+    pub(crate) fn failures(&self, index: usize) -> u32 {
+        self.books().groups()[index].failures()
+    }
+
     /// A start has come to an end.
     pub(crate) fn started(self: &Arc<Self>, index: usize, instance: &Instance, now: Instant) -> (u64, Todo) {
         let (key, decided) = self.books().started(index, now, |_| Crew::of(instance));

@@ -25,6 +25,8 @@ pub struct InstanceInfo {
     pub started_at: Timestamp,
     /// Memory now, where it was measured ([`crate::Pool::instances_measured`]).
     pub memory_bytes: Option<u64>,
+    /// The most memory that it has held at once, if measured.
+    pub memory_peak_bytes: Option<u64>,
     /// Processor time since it was given its code, in microseconds, where it was measured.
     pub cpu_us: Option<u64>,
     /// Requests given to it by this server.

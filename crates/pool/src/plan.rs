@@ -9,11 +9,14 @@
 //! ```
 //! An instance of a service goes between Idle and Serving instead, with as many leases as its concurrency. When its life
 //! is over a replacement is started, and it takes requests until that is there; then it leaves, and what is still open
-//! after the farewell is cut.
+//! after the farewell is cut. One that nobody has used for a while is retired instead.
 
 use std::cmp::Reverse;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// An instance that was used so recently counts as in use at the end of its life: between two requests it is idle too.
+const RECENTLY: Duration = Duration::from_secs(10);
 
 /// How long past its deadline a busy instance is left to its lease, which ends it with a better answer.
 const SLACK: Duration = Duration::from_secs(1);
@@ -186,10 +189,20 @@ pub fn plan<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) 
         let key = member.key;
         let is_leased = actions.contains(&Action::Lease(key));
         let is_over = limits.life.is_some_and(|life| now >= member.born + life);
-        let serves = is_leased || matches!(member.phase, Phase::Serving { .. });
+        let serves = match member.phase {
+            Phase::Serving { .. } => true,
+            Phase::Idle { since, .. } => {
+                // What was never used is as old as its life: one replacement does not follow another.
+                is_leased || (since > member.born && now < since + RECENTLY.min(limits.idle_timeout))
+            }
+            _ => is_leased,
+        };
         if serves && is_over && !member.replaced && member.leaving.is_none() {
             // A server that hands over has its successor start what is needed.
-            if free == 0 || limits.draining {
+            let idle = matches!(member.phase, Phase::Idle { .. }) && !is_leased;
+            if idle && (free == 0 || limits.draining) {
+                actions.push(if limits.draining { Action::Release(key) } else { Action::Retire(key) });
+            } else if free == 0 || limits.draining {
                 actions.push(Action::Leave(key));
             } else if may_start {
                 free -= 1;
@@ -202,7 +215,9 @@ pub fn plan<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) 
         }
         actions.extend(match member.phase {
             Phase::Idle { .. } if limits.draining && member.leaving.is_none() => Some(Action::Release(key)),
-            Phase::Idle { since, .. } if member.leaving.is_some() || is_over || now >= since + limits.idle_timeout => {
+            Phase::Idle { since, .. }
+                if member.leaving.is_some() || (is_over && !member.replaced) || now >= since + limits.idle_timeout =>
+            {
                 Some(Action::Retire(key))
             }
             Phase::Idle { since, warmth: Warmth::Running }
@@ -271,7 +286,13 @@ pub fn due<T>(member: &Member<T>, limits: &Limits) -> Option<Instant> {
         }
         Phase::Idle { since, .. } => {
             let idle = since + limits.idle_timeout;
-            Some(limits.life.map_or(idle, |life| idle.min(member.born + life)))
+            match limits.life {
+                // No replacement is started before it may be.
+                Some(life) if !member.replaced => {
+                    Some(idle.min((member.born + life).max(limits.start_after.unwrap_or(member.born))))
+                }
+                _ => Some(idle),
+            }
         }
         Phase::Serving { .. } => match member.leaving {
             Some(since) => Some(since + limits.farewell),

@@ -119,6 +119,7 @@ impl Pool {
             measuring.spawn(async move {
                 let usage = instance.usage().await.ok();
                 info.memory_bytes = usage.map(|usage| usage.memory_bytes);
+                info.memory_peak_bytes = usage.map(|usage| usage.memory_peak_bytes);
                 info.cpu_us = usage.map(|usage| usage.cpu_us);
                 info
             });
@@ -328,6 +329,7 @@ impl Inner {
                 pid: instance.pid(),
                 started_at: instance.started_at(),
                 memory_bytes: None,
+                memory_peak_bytes: None,
                 cpu_us: None,
                 requests: instance.requests(),
             };

@@ -34,6 +34,9 @@ pub struct Instance {
     /// Memory it holds, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// The most memory that it has held at once, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak_bytes: Option<u64>,
     /// Requests it was given.
     pub requests: u64,
 }

@@ -48,7 +48,7 @@ pub(crate) async fn run(args: &Args, ctx: &Context) -> Outcome {
         return Ok(Exit::Done);
     }
     let now = SystemClock.now();
-    let rows: Vec<[String; 8]> = list
+    let rows: Vec<[String; 9]> = list
         .instances
         .iter()
         .map(|instance| {
@@ -60,11 +60,12 @@ pub(crate) async fn run(args: &Args, ctx: &Context) -> Outcome {
                 amounts::age(now, instance.started_at),
                 instance.requests.to_string(),
                 instance.memory_bytes.map_or_else(|| "-".to_owned(), amounts::size),
+                instance.memory_peak_bytes.map_or_else(|| "-".to_owned(), amounts::size),
                 instance.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
             ]
         })
         .collect();
-    let heading = ["INSTANCE", "DEPLOYMENT", "FUNCTION", "STATE", "AGE", "REQUESTS", "MEMORY", "PID"];
+    let heading = ["INSTANCE", "DEPLOYMENT", "FUNCTION", "STATE", "AGE", "REQUESTS", "MEMORY", "PEAK", "PID"];
     ctx.printer.table(heading, &rows).context("cannot print")?;
     Ok(Exit::Done)
 }

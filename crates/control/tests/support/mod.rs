@@ -176,6 +176,10 @@ impl Platform for Machine {
         self.0.running.lock().unwrap().clone()
     }
 
+    fn measured(&self) -> BoxFuture<'_, Vec<Running>> {
+        async { self.instances() }.boxed()
+    }
+
     fn logs(&self, _: DeploymentId, query: LogQuery) -> BoxFuture<'_, Result<LogStream, Trouble>> {
         let since = query.since.unwrap_or(0);
         let past: Vec<_> = self.0.logs.borrow().iter().filter(|record| record.id > since).cloned().collect();

@@ -42,6 +42,12 @@ impl<O, W> Group<O, W> {
         &self.spec
     }
 
+    /// Starts that failed in a row.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// What there is of it.
     #[must_use]
     pub fn fleet(&self) -> &Fleet<O> {

@@ -104,9 +104,11 @@ fn who_is_to_leave_gets_no_request_and_goes_when_idle() {
 #[test]
 fn services_share_instances_and_replace_them() {
     let now = Instant::now() + Duration::from_secs(100);
-    let (young, old) = (now - 10 * MS, now - 5000 * MS);
-    let rules = Limits { concurrency: 2, life: Some(5000 * MS), freezes: false, ..limits() };
-    let idle = Phase::Idle { since: now - 60 * MS, warmth: Warmth::Running };
+    let (young, old) = (now - 10 * MS, now - 20_000 * MS);
+    let rules = Limits { concurrency: 2, life: Some(5000 * MS), idle_timeout: 30_000 * MS, freezes: false, ..limits() };
+    let idle = Phase::Idle { since: now - 12_000 * MS, warmth: Warmth::Running };
+    let just = Phase::Idle { since: now - 20 * MS, warmth: Warmth::Running };
+    let never = Phase::Idle { since: now - 5000 * MS, warmth: Warmth::Running };
     let serving = |active| Phase::Serving { active };
     let with = |booting, members: &[(Phase, Instant)]| Fleet {
         booting,
@@ -123,6 +125,8 @@ fn services_share_instances_and_replace_them() {
         ("the emptier one first", 2, with(0, &[(serving(1), young), (idle, young)]), &[Lease(1), Lease(0)]),
         ("idle ones run on", 0, with(0, &[(idle, young)]), &[]),
         ("its life is over, idle", 0, with(0, &[(idle, old)]), &[Retire(0)]),
+        ("its life is over, used a moment ago", 0, with(0, &[(just, old)]), &[Replace(0), Start]),
+        ("its life is over, never used", 0, with(0, &[(never, now - 5000 * MS)]), &[Retire(0)]),
         ("its life is over, in use", 0, with(0, &[(serving(1), old)]), &[Replace(0), Start]),
         ("it serves until then", 1, with(0, &[(serving(1), old)]), &[Lease(0), Replace(0), Start]),
         ("idle, it serves until then", 1, with(0, &[(idle, old)]), &[Lease(0), Replace(0), Start]),
@@ -130,6 +134,15 @@ fn services_share_instances_and_replace_them() {
     for (name, waiting, fleet, expected) in rows {
         assert_eq!(plan(Demand { waiting: *waiting }, fleet, &rules, now), *expected, "{name}");
     }
+    let mut fleet = with(0, &[(just, old)]);
+    let full = Limits { max_instances: 1, ..rules };
+    assert_eq!(plan(Demand { waiting: 0 }, &fleet, &full, now), [Retire(0)], "no room for another");
+    let held_back = Limits { start_after: Some(now + 7 * MS), ..rules };
+    assert_eq!(plan(Demand { waiting: 0 }, &fleet, &held_back, now), [], "no replacement may be started yet");
+    assert_eq!(due(&fleet.members[0], &held_back), Some(now + 7 * MS));
+    fleet.members[0].replaced = true;
+    assert_eq!(plan(Demand { waiting: 0 }, &fleet, &rules, now), [], "its replacement boots");
+    assert_eq!(due(&fleet.members[0], &rules), Some(now + 29_980 * MS));
     let mut fleet = with(0, &[(serving(1), old)]);
     assert_eq!(plan(Demand { waiting: 0 }, &fleet, &Limits { max_instances: 1, ..rules }, now), [Leave(0)]);
     // Found by the simulator: its keeper would have looked without end, for as long as the stream stayed open.
