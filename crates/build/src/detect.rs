@@ -69,6 +69,11 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
     if has_public && !has_container && source.files.keys().any(|path| path.as_str() == "index.html") {
         warnings.push("index.html is not served: public/ is the web root".to_owned());
     }
+    let has = |name: &str| source.files.keys().any(|path| path.as_str().starts_with(name));
+    if plan.steps.iter().any(|step| step.language == "php") && has("composer.json") && !has("vendor/") {
+        warnings
+            .push("composer.json is not read: upload vendor/ (composer install --no-dev) with the source".to_owned());
+    }
     Ok(Plan { warnings, ..plan })
 }
 
@@ -277,6 +282,19 @@ mod tests {
         ] {
             assert_eq!(ask(&plan, path).map(|(output, _)| output).as_deref(), output, "{path}");
         }
+    }
+
+    #[test]
+    fn php_of_packages_and_of_servers_is_no_function() {
+        let with_packages = source(&["index.php", "composer.json", "vendor/autoload.php", "vendor/a/b.php"]);
+        let plan = detect(&with_packages).unwrap();
+        assert_eq!(plan.steps.len(), 1);
+        assert!(plan.files.is_empty() && plan.warnings.is_empty(), "{plan:?}");
+        assert!(plan.bundle(&plan.steps[0], &with_packages.files).keys().any(|path| path.as_str() == "vendor/a/b.php"));
+        assert!(detect(&source(&["index.php", "composer.json"])).unwrap().warnings[0].contains("vendor/"));
+        let server = with_document(source(&["index.php", "api/date.php"]), "Dockerfile", "FROM scratch");
+        let outputs: Vec<_> = detect(&server).unwrap().steps.iter().map(|step| step.output.to_string()).collect();
+        assert_eq!(outputs, ["api/date"], "an api/ folder stands beside the server, pages are its own");
     }
 
     #[test]

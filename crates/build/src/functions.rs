@@ -84,11 +84,14 @@ impl Functions {
     /// Languages without a runtime, conflicting paths, segments that are no parameters.
     pub(crate) fn among(source: &Source) -> Result<Self, BuildError> {
         let (mut found, mut pages, mut unsupported) = (Vec::new(), Vec::new(), Vec::new());
+        // Beside a Dockerfile they are the server's own.
+        let is_server = Source::DOCKERFILES.iter().any(|name| source.files.contains_key(*name));
         for path in source.files.keys() {
             match kind(path) {
                 Kind::Node => found.push(Segments::parse(path)),
                 Kind::Php if path.as_str().starts_with("api/") => found.push(Segments::parse(path)),
-                Kind::Php => pages.push(path),
+                Kind::Php if !is_server && !is_installed(path) => pages.push(path),
+                Kind::Php => {}
                 // One that was too long to be read tells when it is loaded.
                 Kind::Python if source.documents.get(path).is_none_or(|text| python::defines_handler(text)) => {
                     found.push(Segments::parse(path));
@@ -126,6 +129,11 @@ impl Functions {
         let outputs = found.iter().map(|segments| (segments.path().clone(), segments.output())).chain(pages).collect();
         Ok(Self { outputs, routes })
     }
+}
+
+/// Whether a file is part of a package that Composer installed: it is there to be included.
+fn is_installed(path: &SourcePath) -> bool {
+    path.as_str().split('/').any(|part| part == "vendor")
 }
 
 /// `/folder` leads to `folder/index.php`, unless a page that is a file stands there.

@@ -3,7 +3,7 @@
 use dockless_model::SourcePath;
 
 /// Files that steer deployments and are not served from a source tree without `public/`.
-const TOOLING: [&str; 21] = [
+const TOOLING: [&str; 23] = [
     "package.json",
     "package-lock.json",
     "npm-shrinkwrap.json",
@@ -17,6 +17,8 @@ const TOOLING: [&str; 21] = [
     "pyproject.toml",
     "uv.lock",
     ".python-version",
+    "composer.json",
+    "composer.lock",
     "pnpm-workspace.yaml",
     ".npmrc",
     "now.json",
