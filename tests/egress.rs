@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
-use dockless_testkit::{Deployment, Files, Options, Outside, Server, wait_until};
+use dockless_testkit::{
+    Deployment, Files, LayerTar, Options, Outside, Registry, Scratch, Server, TestImage, compile, wait_until,
+};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::time::Duration;
 
@@ -10,6 +12,19 @@ const DIAL: &str = include_str!("apps/hostile/api/dial.js");
 const FETCH: &str = r"module.exports = async (req, res) => {
   try { res.send(await (await fetch(req.query.url)).text()); }
   catch (error) { res.send('failed: ' + ((error.cause || error).code || error)); }
+};
+";
+const LOOKUP: &str = r"module.exports = (req, res) => require('node:dns').lookup(req.query.name, { all: true, family: 4 },
+  (error, found) => res.json(error ? error.code : found.map((one) => one.address)));
+";
+/// Asks the gateway under any name.
+const RAW: &str = r"module.exports = (req, res) => {
+  const { host, port, path } = req.query;
+  const request = require('node:http').request({ host: '169.254.1.1', port, path, headers: { host: `${host}:${port}` } }, (answer) => {
+    let text = '';
+    answer.on('data', (chunk) => text += chunk).on('end', () => res.json({ status: answer.statusCode, text }));
+  });
+  request.on('error', (error) => res.json({ status: error.code })).end();
 };
 ";
 const FLOOD: &str = r"const net = require('node:net');
@@ -34,7 +49,12 @@ fn start(arguments: &[&str]) -> Server {
 }
 
 fn files() -> Files {
-    Files::new().with("api/dial.js", DIAL).with("api/fetch.js", FETCH).with("api/flood.js", FLOOD)
+    Files::new()
+        .with("api/dial.js", DIAL)
+        .with("api/fetch.js", FETCH)
+        .with("api/flood.js", FLOOD)
+        .with("api/lookup.js", LOOKUP)
+        .with("api/raw.js", RAW)
 }
 
 fn dial(app: &Deployment, host: impl std::fmt::Display, port: u16) -> String {
@@ -57,6 +77,79 @@ fn a_function_reaches_the_internet_under_the_machines_address() {
         let _ = server.cli(&["sleep", &app.authority()]).ok();
         wait_until("it sleeps", Duration::from_secs(10), || server.instances_of(&app, "api/fetch").is_empty());
         assert!(fetch(&app, &format!("http://{}/again", outside.address)).starts_with("GET /again"), "a cold start");
+    }
+    server.stop();
+}
+
+#[test]
+fn names_are_resolved_as_the_machine_resolves_them() {
+    let outside = Outside::start();
+    let server = start(&["--egress", "on", "--egress-resolver", &outside.address.to_string()]);
+    let app = server.deploy(&files());
+    let page = fetch(&app, "http://world.test.example/by-name");
+    assert_eq!(page, format!("GET /by-name from {}", outside.machine));
+    assert_eq!(fetch(&app, "http://unknown.example.org/"), "failed: ENOTFOUND");
+    // What a name points to changes nothing about what is reached.
+    assert_eq!(fetch(&app, "http://private.test.example/"), "failed: EHOSTUNREACH");
+    let long = app.json("/api/lookup?name=long.test.example");
+    assert_eq!(long.as_array().map(Vec::len), Some(100), "by stream, because a datagram is too short: {long}");
+    let silent = app.json("/api/lookup?name=silent.test.example");
+    assert_eq!(silent, "EAI_AGAIN", "somebody says that nobody knows");
+    server.stop();
+}
+
+#[test]
+fn an_app_reaches_its_own_account_by_public_urls_and_never_the_api() {
+    let outside = Outside::start();
+    let server = start(&["--egress", "on", "--egress-resolver", &outside.address.to_string()]);
+    let app = server.deploy(&files().with("own.txt", "mine"));
+    let sibling = server.deploy_folder(Files::new().with("page.txt", "a sibling's").path(), "sibling");
+    assert_eq!(fetch(&app, &format!("{}own.txt", app.url)), "mine");
+    assert_eq!(fetch(&app, &format!("{}page.txt", sibling.url)), "a sibling's");
+    // A function of its own, started for it.
+    assert!(fetch(&app, &format!("{}api/lookup?name=localhost", app.url)).contains("127.0.0.1"));
+    // Another account's deployment is not there, by name or by force.
+    let token = server.cli(&["account", "add", "second"]).ok().stdout.trim().to_owned();
+    let folder = Files::new().with("page.txt", "a stranger's");
+    let told = server.cli_with(
+        &[("DOCKLESS_TOKEN", &token)],
+        &["deploy", folder.path().to_str().unwrap(), "--name", "stranger", "--yes", "--json"],
+    );
+    let stranger = told.ok().json()["url"].as_str().unwrap().to_owned();
+    let port = server.address().port();
+    assert_eq!(fetch(&app, &format!("http://{stranger}:{port}/page.txt")), "failed: ENOTFOUND");
+    for host in [stranger.as_str(), "localhost", "api.localhost", "169.254.1.1"] {
+        let answer = app.json(&format!("/api/raw?host={host}&port={port}&path=/page.txt"));
+        assert_eq!(answer["status"], 404, "{host}: {answer}");
+        let answer = app.json(&format!("/api/raw?host={host}&port={port}&path=/v1/status"));
+        assert_eq!(answer["status"], 404, "{host}: {answer}");
+        assert!(!answer["text"].as_str().unwrap().contains("version"), "{host}: {answer}");
+    }
+    for name in ["api.localhost", "nobody.localhost"] {
+        assert_eq!(app.json(&format!("/api/lookup?name={name}")), "ENOTFOUND", "{name}");
+    }
+    assert!(outside.asked().iter().all(|question| !question.contains("localhost")), "{:?}", outside.asked());
+    server.stop();
+}
+
+#[test]
+fn a_service_reaches_the_internet_too() {
+    let Some(registry) = Registry::start(None) else { return };
+    let (outside, server) = (Outside::start(), start(&["--egress", "on"]));
+    let scratch = Scratch::new();
+    let program = compile(include_str!("natives/service.c"), &scratch, "service");
+    let files = LayerTar::new().program("server", &program).folder("etc", 0o755);
+    TestImage::new().layer(files).entrypoint(&["/server"]).push(registry.address(), "out", "1", None);
+    let service = server.deploy_image(&format!("{}/out:1", registry.address()), "out", &[]);
+    let page = service.get(&format!("/dial/{}/80", outside.address)).expect(200).text();
+    assert!(page.ends_with(&format!("GET /of-a-service from {}", outside.machine)), "{page}");
+    assert_eq!(service.get("/read/etc/resolv.conf").text(), "nameserver 169.254.1.1\n");
+    let port = server.address().port();
+    for host in
+        [outside.machine.to_string(), "127.0.0.1".to_owned(), "10.0.0.1".to_owned(), "169.254.169.254".to_owned()]
+    {
+        let refusal = service.get(&format!("/dial/{host}/{port}")).expect(200).text();
+        assert!(refusal.starts_with("failed: "), "{host}: {refusal}");
     }
     server.stop();
 }

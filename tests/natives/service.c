@@ -4,6 +4,7 @@
 // listen; exit: end with code 3 at once; stubborn: ignore TERM).
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -108,6 +109,25 @@ static void answer(int fd, char *head, char *body, size_t have) {
     if (got < 0) strcpy(content, "(cannot)");
     else content[got] = 0;
     say(fd, content);
+  } else if (!strncmp(path, "/dial/", 6)) {
+    // The page that ADDRESS/PORT has, or why not.
+    static __thread char page[4096];
+    char host[64] = {0};
+    int port = 0, there = socket(AF_INET, SOCK_STREAM, 0);
+    sscanf(path + 6, "%63[^/]/%d", host, &port);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
+    inet_pton(AF_INET, host, &address.sin_addr);
+    size_t length = 0;
+    if (connect(there, (struct sockaddr *)&address, sizeof address) != 0) {
+      snprintf(page, sizeof page, "failed: %s", strerror(errno));
+    } else {
+      put(there, "GET /of-a-service HTTP/1.0\r\n\r\n", 31);
+      ssize_t got;
+      while (length < sizeof page - 1 && (got = read(there, page + length, sizeof page - 1 - length)) > 0) length += (size_t)got;
+      page[length] = 0;
+    }
+    close(there);
+    say(fd, page);
   } else if (!strncmp(path, "/orphan", 7)) {
     // A grandchild that nobody but the first process can reap.
     pid_t child = fork();

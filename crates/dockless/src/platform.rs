@@ -10,7 +10,7 @@ use dockless_gateway::{BoxFuture, Deployment, Directory, LoadError};
 use dockless_image::{Credentials, PullError, Reference};
 use dockless_model::image::ImageWish;
 use dockless_model::output::BundleFile;
-use dockless_model::{DeploymentId, Digest, Host, Output, Secret, ServiceRules, SourcePath};
+use dockless_model::{AccountId, DeploymentId, Digest, Host, Output, Secret, ServiceRules, SourcePath};
 use dockless_node::logs::{Followed, LogLine, Source as LogSource};
 use dockless_node::{CallError, Node, ShelfClass};
 use dockless_pool::{InstanceInfo, Pool, Program, Spec};
@@ -19,6 +19,7 @@ use dockless_sandbox::protocol::Refusal;
 use dockless_wire::{Instance, LogRecord, OCI_LAYOUT, REGISTRY_AUTH, RuntimeStatus};
 use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Region label of this node.
@@ -241,9 +242,18 @@ fn record(line: &LogLine) -> LogRecord {
 pub(crate) struct Hosts {
     pub(crate) control: Control,
     pub(crate) ledger: Ledger,
+    pub(crate) node: Node,
 }
 
 impl Directory for Hosts {
+    fn account_at(&self, address: IpAddr) -> BoxFuture<'_, Option<AccountId>> {
+        Box::pin(async move {
+            let IpAddr::V4(address) = address else { return None };
+            // Who cannot be told is nobody.
+            self.node.account_at(address).await.unwrap_or_default()
+        })
+    }
+
     fn load<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Option<Arc<Deployment>>, LoadError>> {
         Box::pin(async move {
             let hosted = self.control.load_host(host).await.map_err(|error| LoadError(Box::new(error)))?;

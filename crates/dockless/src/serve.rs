@@ -10,7 +10,7 @@ use dockless_model::{Host, OsEntropy};
 use dockless_node::capture::{CaptureError, Captured};
 use dockless_warden::{AddressRange, EgressPlan, RuntimeSource, WardenConfig, WardenError, run_folder};
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -78,6 +78,9 @@ pub(crate) struct Args {
     /// Private range that functions and services reach all the same, as ADDRESS/BITS; may be repeated
     #[arg(long, value_name = "RANGE", env = "DOCKLESS_EGRESS_ALLOW", value_delimiter = ',')]
     egress_allow: Vec<AddressRange>,
+    /// Who resolves names for them, as ADDRESS or ADDRESS:PORT instead of this machine's resolvers; may be repeated
+    #[arg(long, value_name = "ADDR", env = "DOCKLESS_EGRESS_RESOLVER", value_delimiter = ',', value_parser = resolver)]
+    egress_resolver: Vec<SocketAddr>,
     #[command(flatten)]
     builds: BuildArgs,
     #[command(flatten)]
@@ -90,12 +93,19 @@ pub(crate) struct Args {
 /// Whether there is a way out of sandboxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Egress {
-    /// Where this machine can; else a warning says what is missing.
+    // Where this machine can; else a warning says what is missing.
     Auto,
-    /// Or the platform does not start.
+    // Or the platform does not start.
     On,
-    /// Sandboxes have their loopback alone.
+    // Sandboxes have their loopback alone.
     Off,
+}
+
+fn resolver(text: &str) -> Result<SocketAddr, std::net::AddrParseError> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok((address, 53).into()),
+        Err(_) => text.parse(),
+    }
 }
 
 fn alias_domain(text: &str) -> Result<String, dockless_model::ParseError> {
@@ -203,6 +213,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
             listeners: bound.iter().map(|listen| listen.tls).collect(),
             dev: certificates.authority.is_some().then(|| bound.iter().map(|listen| listen.address.ip()).collect()),
         }),
+        resolvers: args.egress_resolver.clone(),
         server_timing: !args.no_server_timing,
         shelf: args.shelf,
         log: args.log.clone(),
@@ -222,8 +233,11 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         notify: std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
         runtimes: std::iter::once(node).chain(npm).chain(python).chain(pip).chain(php).map(captured_source).collect(),
         grace: Duration::from_secs(args.grace),
-        egress: (args.egress != Egress::Off)
-            .then(|| EgressPlan { allow: args.egress_allow.clone(), required: args.egress == Egress::On }),
+        egress: (args.egress != Egress::Off).then(|| EgressPlan {
+            allow: args.egress_allow.clone(),
+            port: apps.address.port(),
+            required: args.egress == Egress::On,
+        }),
         data,
     };
     Ok(dockless_warden::run(warden)?)

@@ -11,14 +11,15 @@ use dockless_build::{BuildSettings, Builder};
 use dockless_control::{Change, Control, ControlConfig, ForeignHosts, Platform, PublicUrl, SecretKeys};
 use dockless_gateway::{ApiService, BodyError, Drain, Gateway, GatewayConfig, Tls};
 use dockless_model::{Clock, Entropy, Host, OsEntropy, Secret, ServiceRules, SystemClock};
-use dockless_node::{Node, NodeConfig, NodeEvent, NodeEvents};
+use dockless_node::names::{self, NamesConfig, Resolvers};
+use dockless_node::{GatewaySockets, Node, NodeConfig, NodeEvent, NodeEvents};
 use dockless_pool::{Pool, PoolConfig};
 use dockless_store::Db;
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +56,9 @@ pub(crate) struct ServerConfig {
     pub(crate) roles: Vec<Role>,
     #[serde(default)]
     pub(crate) tls: Option<TlsConfig>,
+    /// Who is asked for names by sandboxes; those of this machine if empty.
+    #[serde(default)]
+    pub(crate) resolvers: Vec<SocketAddr>,
     pub(crate) server_timing: bool,
     pub(crate) shelf: usize,
     pub(crate) log: String,
@@ -159,7 +163,7 @@ async fn run(
     gateway_config.server_timing = config.server_timing;
     let hand_over = Drain { idle_grace: gateway_config.idle_timeout, ..gateway_config.drain };
     let gateway = Gateway::new(
-        Arc::new(Hosts { control: control.clone(), ledger: ledger.clone() }),
+        Arc::new(Hosts { control: control.clone(), ledger: ledger.clone(), node: node.clone() }),
         pool.clone(),
         blobs,
         api_service(control.clone()),
@@ -199,12 +203,23 @@ async fn run(
         ),
         None => None,
     };
+    let config_inside = Inside {
+        domain: config.domain.clone(),
+        alias_domains: config.alias_domains.clone(),
+        resolvers: config.resolvers.clone(),
+        https: config.https,
+    };
     let speaks_tls = config.tls.map(|tls| tls.listeners).unwrap_or_default();
     let listeners = listeners.into_iter().enumerate().map(|(n, (listener, role))| {
         let tls = tls.clone().filter(|_| speaks_tls.get(n).copied().unwrap_or_default());
         (listener, role, tls)
     });
     server.accept(listeners);
+    let inside = server.node.gateway().await.context("the warden does not say whether sandboxes have a way out")?;
+    if let Some(sockets) = inside {
+        server.answer_inside(sockets, &config_inside, tls.filter(|_| config_inside.https));
+    }
+    server.listeners.close();
     server.node.serving().await.context("the warden does not want this server")?;
     server.live(&mut events, hand_over, Duration::from_millis(config.grace_ms)).await;
     ending.cancel();
@@ -226,7 +241,38 @@ fn api_service(control: Control) -> ApiService {
     })
 }
 
+/// What answers inside sandboxes need of the configuration.
+struct Inside {
+    domain: Host,
+    alias_domains: Vec<String>,
+    resolvers: Vec<SocketAddr>,
+    https: bool,
+}
+
 impl Server {
+    /// Answers questions for names, and requests for apps by their public URL, at the gateway of sandboxes.
+    fn answer_inside(&self, sockets: GatewaySockets, inside: &Inside, tls: Option<Tls>) {
+        let hosts = self.gateway.hosts();
+        let names = NamesConfig {
+            own: vec![inside.domain.clone()],
+            apps: (!inside.alias_domains.iter().any(|domain| domain == "*"))
+                .then(|| inside.alias_domains.iter().filter_map(|domain| domain.parse().ok()).collect()),
+            resolvers: Resolvers::new(inside.resolvers.clone()),
+            is_own: Arc::new(move |host, asker| {
+                let hosts = hosts.clone();
+                Box::pin(async move { hosts.leads(&host, asker).await })
+            }),
+        };
+        let GatewaySockets { datagrams, streams, apps } = sockets;
+        let closing = self.closing.clone();
+        tokio::spawn(async move {
+            if let Err(error) = names::serve(datagrams, streams, names, closing).await {
+                tracing::error!(%error, "names cannot be answered to sandboxes");
+            }
+        });
+        self.accept_one(apps, dockless_gateway::Role::Inside, tls);
+    }
+
     fn accept(&self, listeners: impl Iterator<Item = (TcpListener, Role, Option<Tls>)>) {
         for (listener, role, tls) in listeners {
             let role = match role {
@@ -234,14 +280,17 @@ impl Server {
                 Role::Apps => dockless_gateway::Role::Apps,
                 Role::Both => dockless_gateway::Role::Both,
             };
-            let (gateway, closing) = (self.gateway.clone(), self.closing.clone());
-            self.listeners.spawn(async move {
-                if let Err(error) = gateway.serve(listener, role, tls, closing).await {
-                    tracing::error!(%error, "a listener cannot be served");
-                }
-            });
+            self.accept_one(listener, role, tls);
         }
-        self.listeners.close();
+    }
+
+    fn accept_one(&self, listener: TcpListener, role: dockless_gateway::Role, tls: Option<Tls>) {
+        let (gateway, closing) = (self.gateway.clone(), self.closing.clone());
+        self.listeners.spawn(async move {
+            if let Err(error) = gateway.serve(listener, role, tls, closing).await {
+                tracing::error!(%error, "a listener cannot be served");
+            }
+        });
     }
 
     /// Takes in what a server that died left frozen, before the first request can ask for it. Bounded: connections wait

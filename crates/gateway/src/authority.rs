@@ -12,6 +12,8 @@ pub enum Role {
     Apps,
     /// The API at IP addresses, `localhost`, `api.DOMAIN` and `DOMAIN`; deployments at every other host.
     Both,
+    /// Deployments of the account whose sandbox asks, and never the API: for requests from inside.
+    Inside,
 }
 
 impl Role {
@@ -19,7 +21,7 @@ impl Role {
     pub(crate) fn is_api(self, host: &Host, domain: &Host) -> bool {
         match self {
             Self::Api => true,
-            Self::Apps => false,
+            Self::Apps | Self::Inside => false,
             Self::Both => {
                 host == domain
                     || host.as_str() == "localhost"

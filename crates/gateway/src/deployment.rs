@@ -4,7 +4,7 @@ use crate::{BoxFuture, Counters};
 use dockless_model::{AccountId, DeploymentId, Host, Output, ProjectName, Scale, SourcePath, output::StaticFile};
 use dockless_pool::Spec;
 use dockless_routing::Table;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// One deployment, ready to be served. Immutable save for `disabled` and `scale`: a change of
 /// those is published anew.
@@ -68,6 +68,11 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// [`LoadError`] where it cannot be told: the request is answered 500 and the next one asks again.
     fn load<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Option<Arc<Deployment>>, LoadError>>;
+
+    /// Whose sandbox has this address, for requests from inside; `None` if nobody's.
+    fn account_at(&self, _address: IpAddr) -> BoxFuture<'_, Option<AccountId>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// A host could not be looked up.

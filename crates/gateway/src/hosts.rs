@@ -4,6 +4,7 @@ use crate::{Deployment, Directory, HostsConfig, request::Failure};
 use dockless_model::{Code, DeploymentId, Host};
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
@@ -99,6 +100,18 @@ impl HostTable {
         let mut unknown = self.shared.unknown();
         *unknown = Unknown::default();
         self.shared.known_mut().clear();
+    }
+
+    /// Whether a host leads to a deployment of the account whose sandbox has this address.
+    pub async fn leads(&self, host: &Host, asker: IpAddr) -> bool {
+        match self.find(host).await {
+            Ok(deployment) => self.is_sibling(&deployment, asker).await,
+            Err(_) => false,
+        }
+    }
+
+    pub(crate) async fn is_sibling(&self, deployment: &Deployment, asker: IpAddr) -> bool {
+        self.shared.directory.account_at(asker).await.is_some_and(|account| account == deployment.account)
     }
 
     /// The deployment of a host. Cancel-safe: another waiter takes a load over.

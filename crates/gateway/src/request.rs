@@ -90,6 +90,9 @@ impl Inner {
             return Ok((self.api)(request).await.map(Body::Api));
         }
         let deployment = self.hosts.find(&authority.host).await?;
+        if role == Role::Inside && !self.hosts.is_sibling(&deployment, peer.0.ip()).await {
+            return Err(Failure::new(Code::DeploymentNotFound, authority.host.as_str()));
+        }
         bill.goes_to(&deployment.counters);
         if deployment.disabled {
             return Err(Failure::new(Code::DeploymentDisabled, deployment.id.as_str()));

@@ -65,13 +65,16 @@ const SHAPE: u32 = 2;
 /// How to start the launcher, read by the warden: `dockless_warden::RuntimeFile`.
 const RUNTIME_FILE: &str = "opt/dockless/runtime.json";
 
+/// Names are asked of the gateway ([`dockless_sandbox::GATEWAY`]), where there is one.
+const RESOLVER: &str = "nameserver 169.254.1.1\n";
+
 /// Small files that programs look for in `/etc`.
 const ETC: &[(&str, &str)] = &[
     ("etc/passwd", "root:x:0:0:root:/:/bin/sh\nfunction:x:1000:1000::/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"),
     ("etc/group", "root:x:0:\nfunction:x:1000:\nnogroup:x:65534:\n"),
     ("etc/hosts", "127.0.0.1 localhost dockless\n::1 localhost ip6-localhost\n"),
     ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
-    ("etc/resolv.conf", ""),
+    ("etc/resolv.conf", RESOLVER),
 ];
 
 /// Where distributions keep the bundle of CA certificates.

@@ -28,6 +28,7 @@ mod layers;
 mod link;
 pub mod logs;
 mod memory;
+pub mod names;
 mod node;
 mod output;
 mod prepare;
@@ -48,6 +49,6 @@ pub use error::{CallError, ImportError, InstanceError, NodeError, StartError, Un
 pub use instance::{Ended, Instance, Life, Started};
 pub use link::Carrier;
 pub use logs::Logs;
-pub use node::{Exit, Node, NodeEvent, NodeEvents};
+pub use node::{Exit, GatewaySockets, Node, NodeEvent, NodeEvents};
 pub use shelf::ShelfClass;
 pub use spec::{Program, Spec};

@@ -16,6 +16,7 @@ use dockless_sandbox::protocol::{
     Answer, Event, ExitStatus, FreezerKind, Happening, Refusal, Runtime, Usage, VERSION, Verb, Welcome,
 };
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,17 @@ pub struct Node {
     welcome: Arc<Welcome>,
     npm: Option<Arc<Runtime>>,
     pip: Option<Arc<Runtime>>,
+}
+
+/// Where sandboxes ask for names and for apps. The other end's address is its sandbox's: nobody can speak in another's name.
+#[derive(Debug)]
+pub struct GatewaySockets {
+    /// Questions for names.
+    pub datagrams: std::net::UdpSocket,
+    /// The same, listening.
+    pub streams: std::net::TcpListener,
+    /// Requests for apps, at the public port, listening.
+    pub apps: std::net::TcpListener,
 }
 
 /// What every part of the node works with.
@@ -277,6 +289,32 @@ impl Node {
     /// The warden failed.
     pub async fn serving(&self) -> Result<(), CallError> {
         self.tools.warden.order(Verb::Serving).await
+    }
+
+    /// Sockets at the gateway of sandboxes; `None` where they have no way out.
+    ///
+    /// # Errors
+    /// The warden failed.
+    pub async fn gateway(&self) -> Result<Option<GatewaySockets>, CallError> {
+        let (_, fds) = self.tools.warden.call(Verb::Gateway, &[]).await?;
+        if fds.is_empty() {
+            return Ok(None);
+        }
+        let [datagrams, streams, apps] =
+            <[OwnedFd; 3]>::try_from(fds).map_err(|_| CallError::Confused("without the three sockets"))?;
+        Ok(Some(GatewaySockets { datagrams: datagrams.into(), streams: streams.into(), apps: apps.into() }))
+    }
+
+    /// Whose sandbox has this address: of any server's. `None` if nobody's.
+    ///
+    /// # Errors
+    /// The warden failed.
+    pub async fn account_at(&self, address: Ipv4Addr) -> Result<Option<AccountId>, CallError> {
+        let (answer, _) = self.tools.warden.call(Verb::At { address }, &[]).await?;
+        let Answer::Instances { instances } = answer else {
+            return Err(CallError::Confused("something else than sandboxes"));
+        };
+        Ok(instances.first().and_then(|listed| Tag::read(&listed.tag)).map(|tag| tag.account))
     }
 
     /// Opens the files that the warden was told of at its start, anew.

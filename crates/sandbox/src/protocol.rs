@@ -183,6 +183,15 @@ pub enum Verb {
         /// Which.
         instance: InstanceId,
     },
+    /// The sockets at [`crate::GATEWAY`], which every server may serve. → [`Answer::Done`] with three descriptors: questions
+    /// for names by datagram and by stream (listening), and apps at the public port (listening); none where sandboxes have
+    /// no way out.
+    Gateway,
+    /// Which sandbox has this address. → [`Answer::Instances`] with it, or with none
+    At {
+        /// In the network of sandboxes.
+        address: Ipv4Addr,
+    },
     /// Events up to this number are dealt with. → [`Answer::Done`]
     Acknowledge {
         /// Highest [`Event::seq`] dealt with.

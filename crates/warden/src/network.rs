@@ -5,6 +5,7 @@
 //! eth0 ─── s1 ──┐  10.. 192.168.. metadata.. neighbours: refused     ┌── anything for the machine itself: refused
 //! eth0 ─── s2 ──┼─ connections and their pace bounded per sandbox ───┤
 //! eth0 ─── s3 ──┘  sources translated ───── up0 ── dkl… ─────────────┴── sources translated ──► internet
+//!                  names and apps answered at the gateway, by the server
 //! ```
 //! Nothing of it outlives the warden, however that ends: the namespace goes with its last process and takes every link
 //! along, the machine's table belongs to a socket of the warden's. The one thing that can stay after a kill is the setting
@@ -28,10 +29,10 @@ use dockless_sys::spawn::{Namespaces, SingleThreaded, SpawnOptions, Spawned, spa
 use forwarding::Forwarding;
 use range::DENIED;
 pub(crate) use router::{News, Wish};
-use rules::{ESTABLISHED, Hook, Policy, RELATED, Table};
+use rules::{ESTABLISHED, Hook, Policy, RELATED, TCP, Table, UDP};
 use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -57,11 +58,16 @@ const MAX_CONNECTIONS: u32 = 1024;
 const NEW_EACH_SECOND: u32 = 250;
 const NEW_AT_ONCE: u32 = 1000;
 
+/// The port of names.
+const NAMES: u16 = 53;
+
 /// What the operator wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressPlan {
     /// Ranges that are reached although they are private.
     pub allow: Vec<AddressRange>,
+    /// The public port of apps, which is answered inside too.
+    pub port: u16,
     /// Without it the platform must not start; else it runs without a way out, and says so.
     pub required: bool,
 }
@@ -80,6 +86,8 @@ pub(crate) struct Network {
     /// From spawners to the router.
     births: Births,
     births_end: OwnedFd,
+    /// At the gateway: questions by datagram, questions by stream, apps.
+    pub(crate) sockets: [OwnedFd; 3],
 }
 
 /// Where spawners tell of sandboxes that they make.
@@ -113,14 +121,14 @@ impl Network {
             machine_table(&table, &uplink, theirs, forwarding.ours_alone)
                 .commit(&owner)
                 .map_err(at("make packet rules (nf_tables, with connection tracking and translation)"))?;
-            namespaces::visit_network(home, namespace.as_fd(), || inside_router(plan, ours, theirs))
+            let sockets = namespaces::visit_network(home, namespace.as_fd(), || inside_router(plan, ours, theirs))
                 .map_err(at("put the network of sandboxes in order"))?;
             let (router, router_end) = seqpacket::pair().map_err(at("make a socket pair"))?;
             let (births, births_end) = seqpacket::pair().map_err(at("make a socket pair"))?;
-            Ok((namespace, owner, router, router_end, births, births_end))
+            Ok((namespace, owner, router, router_end, births, births_end, sockets))
         })();
         match made {
-            Ok((namespace, owner, router, router_end, births, births_end)) => Ok(Self {
+            Ok((namespace, owner, router, router_end, births, births_end, sockets)) => Ok(Self {
                 namespace,
                 _table: owner,
                 forwarding,
@@ -129,6 +137,7 @@ impl Network {
                 router_end,
                 births: Births(births),
                 births_end,
+                sockets,
             }),
             Err(error) => {
                 let _ = forwarding.release();
@@ -189,7 +198,7 @@ fn uplinked(netlink: &Netlink, name: &str, there: &File, mtu: u32) -> io::Result
 }
 
 /// In the router's namespace: settings, addresses, rules, and the sockets at the gateway.
-fn inside_router(plan: &EgressPlan, machine: Ipv4Addr, own: Ipv4Addr) -> io::Result<()> {
+fn inside_router(plan: &EgressPlan, machine: Ipv4Addr, own: Ipv4Addr) -> io::Result<[OwnedFd; 3]> {
     // Files of /proc/sys/net are those of the namespace that their reader stands in.
     for (setting, value) in [
         ("ipv4/conf/all/forwarding", "1"),
@@ -213,7 +222,15 @@ fn inside_router(plan: &EgressPlan, machine: Ipv4Addr, own: Ipv4Addr) -> io::Res
     link::bring_up(&netlink, LOOPBACK_INDEX, GATEWAY, 32)?;
     let up = index(UP)?;
     link::bring_up(&netlink, up, own, 31)?;
-    link::default_route(&netlink, up, machine)
+    link::default_route(&netlink, up, machine)?;
+    let questions = UdpSocket::bind(SocketAddrV4::new(GATEWAY, NAMES))?;
+    questions.set_nonblocking(true)?;
+    let listen = |port: u16| {
+        let listener = TcpListener::bind(SocketAddrV4::new(GATEWAY, port))?;
+        listener.set_nonblocking(true)?;
+        io::Result::Ok(OwnedFd::from(listener))
+    };
+    Ok([questions.into(), listen(NAMES)?, listen(plan.port)?])
 }
 
 /// What the machine does with what comes by the uplink: it goes out translated, and nowhere else.
@@ -256,6 +273,10 @@ fn router_table(plan: &EgressPlan) -> Table<'static> {
     for chain in ["input", "forward"] {
         table.rule(chain, |rule| rule.more_often_than("pace", NEW_EACH_SECOND, NEW_AT_ONCE).reject());
         table.rule(chain, |rule| rule.more_connections_than("connections", MAX_CONNECTIONS).reject());
+    }
+    let gateway = AddressRange { first: GATEWAY, bits: 32 };
+    for (protocol, port) in [(UDP, NAMES), (TCP, NAMES), (TCP, plan.port)] {
+        table.rule("input", |rule| rule.to(gateway).port(protocol, port).accept());
     }
     table.rule("input", |rule| rule.reject());
     for range in &plan.allow {

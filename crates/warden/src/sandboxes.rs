@@ -125,11 +125,15 @@ pub(crate) fn exit_status(status: rustix::process::WaitStatus) -> ExitStatus {
 pub(crate) struct Sandboxes {
     by_instance: HashMap<InstanceId, Sandbox>,
     by_pid: HashMap<Pid, InstanceId>,
+    by_address: HashMap<Ipv4Addr, InstanceId>,
 }
 
 impl Sandboxes {
     pub(crate) fn insert(&mut self, sandbox: Sandbox) {
         self.by_pid.insert(sandbox.pid, sandbox.instance.clone());
+        if let Some(address) = sandbox.address {
+            self.by_address.insert(address, sandbox.instance.clone());
+        }
         self.by_instance.insert(sandbox.instance.clone(), sandbox);
     }
 
@@ -143,7 +147,15 @@ impl Sandboxes {
 
     pub(crate) fn remove_pid(&mut self, pid: Pid) -> Option<Sandbox> {
         let instance = self.by_pid.remove(&pid)?;
-        self.by_instance.remove(&instance)
+        let sandbox = self.by_instance.remove(&instance)?;
+        if let Some(address) = sandbox.address {
+            self.by_address.remove(&address);
+        }
+        Some(sandbox)
+    }
+
+    pub(crate) fn at(&self, address: Ipv4Addr) -> Option<&Sandbox> {
+        self.by_instance.get(self.by_address.get(&address)?)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Sandbox> {

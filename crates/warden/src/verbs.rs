@@ -140,6 +140,11 @@ impl Warden {
                 self.events.retain(|number, (to, _)| *number > seq || *to != Some(session));
                 Ok(Answer::Done).into()
             }
+            Verb::Gateway => self.gateway(),
+            Verb::At { address } => {
+                let found = self.sandboxes.at(address).map(Sandbox::listed);
+                Ok(Answer::Instances { instances: found.into_iter().collect() }).into()
+            }
             Verb::OpenFiles => self.open_files(),
             Verb::Upgrade => self.begin_upgrade(session, id),
         }
@@ -403,6 +408,14 @@ impl Warden {
             heir.event(0, dockless_sandbox::protocol::Happening::Released { instance: instance.clone() });
         }
         Ok(Answer::Done)
+    }
+
+    fn gateway(&self) -> Outcome {
+        let sockets = self.network.iter().flat_map(|network| &network.sockets);
+        match sockets.map(OwnedFd::try_clone).collect::<Result<Vec<OwnedFd>, _>>() {
+            Ok(fds) => Outcome(Some((Ok(Answer::Done), fds))),
+            Err(error) => Err(Refusal::NoRoom(error.to_string())).into(),
+        }
     }
 
     fn open_files(&self) -> Outcome {

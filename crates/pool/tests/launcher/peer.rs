@@ -218,9 +218,15 @@ impl Peer {
             | Verb::Build { .. }
             | Verb::EndBuild { .. }
             | Verb::KeepStores { .. }
+            | Verb::At { .. }
             | Verb::Unpack { .. }
             | Verb::ForgetLayer { .. } => Err(Refusal::Unsupported("this peer has functions alone".into())),
-            Verb::Serving | Verb::Forget { .. } | Verb::Acknowledge { .. } | Verb::OpenFiles | Verb::Upgrade => done,
+            Verb::Serving
+            | Verb::Forget { .. }
+            | Verb::Acknowledge { .. }
+            | Verb::OpenFiles
+            | Verb::Gateway
+            | Verb::Upgrade => done,
         }
     }
 

@@ -50,6 +50,10 @@ pub(super) enum Policy {
 pub(super) const ESTABLISHED: u32 = 2;
 pub(super) const RELATED: u32 = 4;
 
+/// Protocols over IP.
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+
 /// A table that is being written.
 #[derive(Debug)]
 pub(super) struct Table<'a> {
@@ -147,6 +151,11 @@ impl Rule<'_, '_> {
     /// Leaves by any other link.
     pub(super) fn leaves_but_by(&mut self, name: &str) -> &mut Self {
         self.meta(7).compare(false, &padded(name))
+    }
+
+    /// Is of this protocol and goes to this port.
+    pub(super) fn port(&mut self, protocol: u8, port: u16) -> &mut Self {
+        self.meta(16).compare(true, &[protocol]).payload(2, 2, 2).compare(true, &port.to_be_bytes())
     }
 
     /// Goes to this range.
