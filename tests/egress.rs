@@ -240,6 +240,22 @@ fn one_sandbox_cannot_fill_the_machines_tables() {
 }
 
 #[test]
+fn a_deployment_may_do_without() {
+    let (outside, server) = (Outside::start(), start(&["--egress", "on"]));
+    let closed = server.deploy_folder(files().with("vercel.json", r#"{ "egress": false }"#).path(), "closed");
+    let open = server.deploy_folder(files().path(), "open");
+    // From the shelf and from nothing.
+    for _ in 0..3 {
+        assert_eq!(dial(&closed, outside.address, 80), "ENETUNREACH");
+        assert_eq!(dial(&closed, "169.254.1.1", 53), "ENETUNREACH");
+        assert_eq!(dial(&open, outside.address, 80), "connected");
+        let _ = server.cli(&["sleep", &closed.authority()]).ok();
+        wait_until("it sleeps", Duration::from_secs(10), || server.instances_of(&closed, "api/dial").is_empty());
+    }
+    server.stop();
+}
+
+#[test]
 fn without_egress_there_is_only_the_loopback() {
     let (outside, server) = (Outside::start(), start(&["--egress", "off"]));
     let app = server.deploy(&files());

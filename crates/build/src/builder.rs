@@ -173,7 +173,14 @@ impl Builder {
                 begin.elapsed().as_millis()
             ),
         );
-        Ok(Output { version: Output::VERSION, routes: plan.routes, files: plan.files, functions, services })
+        Ok(Output {
+            version: Output::VERSION,
+            routes: plan.routes,
+            files: plan.files,
+            functions,
+            services,
+            egress: plan.egress,
+        })
     }
 
     /// Files of each step's bundle, in their order; replaces the files to serve by those that a script made.

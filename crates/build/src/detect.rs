@@ -58,7 +58,8 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
     routes.extend(container.is_some().then(crate::image::everything));
     let has_container = container.is_some();
     let shared = Arc::new(shared);
-    let plan = Plan { files, steps, shared, routes, container, project, warnings: Vec::new() };
+    let plan =
+        Plan { files, steps, shared, routes, container, project, egress: !settings.no_egress, warnings: Vec::new() };
     // What is traced is checked when it is known.
     if plan.project.is_none() {
         for step in &plan.steps {

@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) service: ServiceSettings,
     /// The configuration that wants such a server.
     pub(crate) wants_dockerfile: Option<SourcePath>,
+    /// `egress` is false.
+    pub(crate) no_egress: bool,
     /// What may be asked for a service.
     rules: ServiceRules,
     /// `functions`, in their order.
@@ -180,6 +182,11 @@ fn configuration(
             .map_err(|_| bad("outputDirectory", "expected a folder of the project, e.g. \"dist\""))?;
         *folder = clean;
     }
+    match document.get("egress") {
+        None | Some(Value::Null) => {}
+        Some(Value::Bool(egress)) => settings.no_egress = !egress,
+        Some(_) => return Err(bad("egress", "expected true or false")),
+    }
     match document.get("functions") {
         None | Some(Value::Null) => Ok(()),
         Some(Value::Object(entries)) => {
@@ -288,6 +295,7 @@ mod tests {
     fn what_cannot_be_obeyed_is_named() {
         for (text, key) in [
             (r#"{"functions":{"api/a.js":{"runtime":"php@1"}}}"#, r#"functions["api/a.js"].runtime"#),
+            (r#"{"egress":"off"}"#, "egress"),
             (r#"{"functions":{"api/a.js":{"memory":64}}}"#, r#"functions["api/a.js"].memory"#),
             (r#"{"functions":{"api/a.js":{"maxDuration":901}}}"#, r#"functions["api/a.js"].maxDuration"#),
             (r#"{"functions":{"api/a.js":{"includeFiles":"../x"}}}"#, r#"functions["api/a.js"].includeFiles"#),

@@ -123,6 +123,7 @@ fn output(image: Image, wish: &ImageWish) -> Output {
         files: BTreeMap::new(),
         functions: BTreeMap::new(),
         services: BTreeMap::from([(root, Service { image, slot: wish.slot, limits: wish.limits })]),
+        egress: true,
     }
 }
 

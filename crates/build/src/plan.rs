@@ -25,6 +25,8 @@ pub struct Plan {
     pub container: Option<Container>,
     /// What has to be installed and run first; none for a source whose files are all there is.
     pub project: Option<Project>,
+    /// Whether what is built reaches the internet when it runs.
+    pub egress: bool,
     /// What the owner should know although the build goes on.
     pub warnings: Vec<String>,
 }

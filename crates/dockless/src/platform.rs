@@ -272,6 +272,7 @@ impl Directory for Hosts {
                     program,
                     env: hosted.env.clone(),
                     scale: hosted.scale,
+                    egress: hosted.output.egress,
                     region: REGION,
                     url: hosted.host.clone(),
                 };

@@ -40,6 +40,7 @@ async fn server() -> Server {
             program: Program::Function(Arc::new(function)),
             env: Arc::default(),
             scale: dockless_model::Scale::default(),
+            egress: true,
             region: "dev1",
             url: plain.host.clone(),
         };

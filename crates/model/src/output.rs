@@ -20,6 +20,18 @@ pub struct Output {
     /// Name (an output path as well, so that routes lead to it) → service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub services: BTreeMap<SourcePath, Service>,
+    /// Whether functions and services reach the internet, where the platform has a way for them.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub egress: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 impl Output {

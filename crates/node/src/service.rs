@@ -96,6 +96,7 @@ pub(crate) async fn prepare(tools: &Arc<Tools>) -> Result<Unfinished, StartError
 
 /// Has the warden give it its root, set owner and limits, and start the program.
 async fn go(tools: &Arc<Tools>, instance: &Instance, spec: &Spec, service: &Service) -> Result<(), StartError> {
+    crate::start::cut(tools, instance, spec).await?;
     let image = ImageWork {
         layers: service.image.layers.iter().map(|layer| layer.diff_id).collect(),
         process: Process { env: environment::of_service(spec, service), ..service.image.process.clone() },

@@ -22,6 +22,8 @@ pub struct Spec {
     pub env: Arc<BTreeMap<String, Secret>>,
     /// Bounds on its instances, as their owner wants them.
     pub scale: Scale,
+    /// Whether its instances reach the internet, where the platform has a way for them.
+    pub egress: bool,
     /// Label of the region, e.g. `dev1`.
     pub region: &'static str,
     /// The deployment's own host.

@@ -119,6 +119,7 @@ async fn miss(
 /// Has the warden mount the code and set owner and limits. A tree that was evicted is made again, once.
 async fn go(tools: &Arc<Tools>, instance: &Instance, spec: &Spec, function: &Function) -> Result<(), StartError> {
     let limits = &function.limits;
+    cut(tools, instance, spec).await?;
     let verb = || Verb::Go {
         instance: instance.id().clone(),
         work: Work::Bundle(function.bundle),
@@ -133,6 +134,14 @@ async fn go(tools: &Arc<Tools>, instance: &Instance, spec: &Spec, function: &Fun
         }
         other => Ok(other?),
     }
+}
+
+/// Takes the way out away from an instance that is to have none, before any code of its owner runs.
+pub(crate) async fn cut(tools: &Arc<Tools>, instance: &Instance, spec: &Spec) -> Result<(), StartError> {
+    if spec.egress {
+        return Ok(());
+    }
+    Ok(tools.warden.order(Verb::Cut { instance: instance.id().clone() }).await?)
 }
 
 /// Gives it the go, and until the boot limit to load its code.

@@ -112,6 +112,7 @@ impl Tag {
             name: self.name,
             env: Arc::default(),
             scale: Scale::default(),
+            egress: true,
             region: "",
             url: self.url,
         }))

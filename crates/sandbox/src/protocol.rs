@@ -134,6 +134,12 @@ pub enum Verb {
         /// Opaque to the warden; given back by `list` so that another server knows what this is. At most [`MAX_TAG`].
         tag: String,
     },
+    /// Take the way out away from a sandbox, for good: its link goes down and stays. → [`Answer::Done`] once it is, also if
+    /// there was none
+    Cut {
+        /// Which sandbox.
+        instance: InstanceId,
+    },
     /// Make a build sandbox: a work folder of its own, no network but the listener that is handed out. It ends with the
     /// session that asked for it. → [`Answer::Building`] with three descriptors.
     Build {

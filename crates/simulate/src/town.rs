@@ -99,6 +99,7 @@ fn shop(random: &mut Random, account: usize, deployment: usize, index: usize, ac
         name: format!("api/x{index}").parse().expect("a path"),
         program,
         env: Arc::default(),
+        egress: true,
         region: "sim1",
         url: "town.localhost".parse::<Host>().expect("a host"),
         scale: dockless_model::Scale::default(),

@@ -140,6 +140,7 @@ impl Warden {
                 self.events.retain(|number, (to, _)| *number > seq || *to != Some(session));
                 Ok(Answer::Done).into()
             }
+            Verb::Cut { instance } => self.cut(session, id, &instance),
             Verb::Gateway => self.gateway(),
             Verb::At { address } => {
                 let found = self.sandboxes.at(address).map(Sandbox::listed);

@@ -120,6 +120,7 @@ impl Platform for Machine {
             let mut output = Output {
                 version: Output::VERSION,
                 routes: Vec::new(),
+                egress: true,
                 files: [].into(),
                 functions: [].into(),
                 services: [].into(),

@@ -117,6 +117,7 @@ impl Server {
         let mut output = Output {
             version: Output::VERSION,
             routes: vec![],
+            egress: true,
             files: BTreeMap::new(),
             functions: BTreeMap::new(),
             services: BTreeMap::new(),

@@ -96,6 +96,7 @@ impl World {
             })),
             env: Arc::new(env),
             scale: dockless_model::Scale::default(),
+            egress: true,
             region: "dev1",
             url: "test-abc.localhost".parse().unwrap(),
         })

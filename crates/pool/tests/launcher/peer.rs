@@ -219,6 +219,7 @@ impl Peer {
             | Verb::EndBuild { .. }
             | Verb::KeepStores { .. }
             | Verb::At { .. }
+            | Verb::Cut { .. }
             | Verb::Unpack { .. }
             | Verb::ForgetLayer { .. } => Err(Refusal::Unsupported("this peer has functions alone".into())),
             Verb::Serving

@@ -7,15 +7,17 @@
 
 use super::{Pending, Warden};
 use crate::WardenError;
-use crate::network::{EgressPlan, Network, News};
+use crate::network::{EgressPlan, Network, News, Wish};
 use crate::orders::{self, Report};
+use crate::verbs::Outcome;
 use dockless_model::InstanceId;
+use dockless_sandbox::protocol::{Answer, Refusal};
 use rustix::process::Pid;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// What is half there.
@@ -26,6 +28,8 @@ pub(super) struct Attachments {
     links: HashMap<InstanceId, Option<Ipv4Addr>>,
     /// The sandbox is there, its link is not.
     sandboxes: HashMap<InstanceId, (Report, Vec<OwnedFd>)>,
+    /// Links that are to go down, and who waits for it: session and request.
+    cuts: HashMap<InstanceId, (u64, u64)>,
 }
 
 impl Attachments {
@@ -41,6 +45,10 @@ impl Attachments {
     pub(super) fn is_router(&self, pid: Pid) -> bool {
         self.router == Some(pid)
     }
+}
+
+fn not_cut(why: &str) -> Refusal {
+    Refusal::Kernel(format!("cannot take a link down: {why}"))
 }
 
 /// The sandbox in question, if it is one that gets a link.
@@ -107,8 +115,32 @@ impl Warden {
                     });
                     self.on_link(&instance, address.ok());
                 }
-                News::Cut(..) => {}
+                News::Cut(instance, cut) => {
+                    let Some((session, request)) = self.attachments.cuts.remove(&instance) else { continue };
+                    let result = cut.map(|()| Answer::Done).map_err(|error| not_cut(&error));
+                    self.reply(session, request, result, Vec::new());
+                }
             }
+        }
+    }
+
+    /// `cut`: answered when the link is down.
+    pub(crate) fn cut(&mut self, session: u64, request: u64, instance: &InstanceId) -> Outcome {
+        let asked = (|| {
+            let sandbox = self.owned(session, instance)?;
+            let (Some(network), Some(_)) = (&self.network, sandbox.address) else { return Ok(false) };
+            let asked = File::open(format!("/proc/{}/ns/net", sandbox.pid.as_raw_nonzero())).and_then(|namespace| {
+                orders::try_send(&network.router, &Wish::Cut(instance.clone()), &[namespace.as_fd()])
+            });
+            asked.map(|()| true).map_err(|error| not_cut(&error.to_string()))
+        })();
+        match asked {
+            Ok(true) => {
+                self.attachments.cuts.insert(instance.clone(), (session, request));
+                Outcome::later()
+            }
+            Ok(false) => Ok(Answer::Done).into(),
+            Err(refusal) => Err(refusal).into(),
         }
     }
 
@@ -127,6 +159,9 @@ impl Warden {
         tracing::error!("the router ended; sandboxes that were being made have no way out");
         self.hear_router();
         self.start_router()?;
+        for (_, (session, request)) in std::mem::take(&mut self.attachments.cuts) {
+            self.reply(session, request, Err(not_cut("the router ended")), Vec::new());
+        }
         let being_made = self.pending.values().filter_map(being_made);
         let linkless: Vec<InstanceId> =
             being_made.filter(|instance| !self.attachments.links.contains_key(instance)).cloned().collect();
