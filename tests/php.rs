@@ -120,6 +120,22 @@ fn failures_are_named_for_everybody_and_explained_in_the_log() {
 }
 
 #[test]
+fn the_launcher_is_out_of_a_scripts_reach() {
+    let (server, php) = started();
+    let told = php.json("/api/pry");
+    for file in ["/proc/1/environ", "/proc/1/mem", "/proc/1/exe", "/proc/1/fd"] {
+        assert_eq!(told["read"][file], false, "{file} in {told}");
+    }
+    let open: Vec<&str> = told["open"].as_array().expect("a list").iter().filter_map(|name| name.as_str()).collect();
+    // Its own listener, its connection, and what it logs to.
+    let sockets = open.iter().filter(|name| name.starts_with("socket:")).count();
+    assert!(sockets <= 2, "{open:?}");
+    assert_eq!(told["signalled"], false, "the first process gets no signal that ends it");
+    assert_eq!(php.json("/api/pry")["uid"], 1000, "and goes on");
+    server.stop();
+}
+
+#[test]
 fn the_example_is_deployable_as_it_is_and_its_source_is_nobodys() {
     let server = Server::start(options());
     let example = server.deploy_folder(&root().join("examples/php"), "example");
