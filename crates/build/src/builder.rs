@@ -15,7 +15,7 @@ use crate::detect::check_size;
 use crate::install::{Places, tool_of};
 use crate::packages::{Install, Script};
 use crate::run::{self, Made};
-use crate::statics::content_type;
+use crate::statics::{self, content_type};
 use crate::tools::Tool;
 use crate::trace::Bundle;
 use crate::{BuildError, BuildLog, BuildSettings, Level, Plan, Project, Source, SourceFile, Step, detect, engines};
@@ -173,14 +173,11 @@ impl Builder {
                 begin.elapsed().as_millis()
             ),
         );
-        Ok(Output {
-            version: Output::VERSION,
-            routes: plan.routes,
-            files: plan.files,
-            functions,
-            services,
-            egress: plan.egress,
-        })
+        if plan.clean_urls {
+            statics::clean(&mut plan.files, &functions);
+        }
+        let Plan { routes, files, listing, egress, .. } = plan;
+        Ok(Output { version: Output::VERSION, routes, files, functions, services, listing, egress })
     }
 
     /// Files of each step's bundle, in their order; replaces the files to serve by those that a script made.

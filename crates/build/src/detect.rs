@@ -3,9 +3,14 @@
 use crate::{
     BuildError, Container, MAX_BUNDLE_BYTES, Plan, Project, Source, SourceFile, Step, documents,
     functions::{self, Functions},
+    listed,
     statics::{content_type, output_path},
 };
-use dockless_model::{SourcePath, output::StaticFile};
+use dockless_model::{
+    SourcePath,
+    output::{Route, StaticFile},
+};
+use dockless_routing::Table;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Decides what a source without configuration is: `api/**/*.{js,mjs,cjs,py}` are functions (Python files with a handler), `public/` is the web root if
@@ -15,9 +20,12 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Every variant of [`BuildError`] that needs no machine to find out.
 pub fn detect(source: &Source) -> Result<Plan, BuildError> {
     refuse_files_that_are_folders(source.files.keys())?;
+    let settings = documents::check(source)?;
+    if let Some(builds) = &settings.builds {
+        return listed(source, &settings, builds);
+    }
     let functions = Functions::among(source)?;
     let has_functions = !functions.outputs.is_empty();
-    let settings = documents::check(source)?;
     let hides_api = has_functions || source.files.keys().any(functions::is_code);
     let of_node = |path: &&SourcePath| functions::language(path) == "node";
     let entrypoints: Vec<SourcePath> = functions.outputs.keys().filter(of_node).cloned().collect();
@@ -51,22 +59,34 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
             let file = source.files.get(entrypoint)?.clone();
             let (entrypoint, output, language) = (entrypoint.clone(), output.clone(), functions::language(entrypoint));
             let documents::FunctionSettings { include, exclude, limits } = settings.function(&entrypoint);
-            Some(Step { entrypoint, file, output, language, limits, include, exclude })
+            Some(Step { entrypoint, file, output, language, limits, include, exclude, helpers: true })
         })
         .collect::<Vec<_>>();
-    let mut routes = functions.routes;
-    routes.extend(container.is_some().then(crate::image::everything));
+    let mut routes = settings.routing.routes;
+    routes.extend(functions.routes);
     let has_container = container.is_some();
+    let routes = all_routes(routes, has_container)?;
     let shared = Arc::new(shared);
-    let plan =
-        Plan { files, steps, shared, routes, container, project, egress: !settings.no_egress, warnings: Vec::new() };
+    let clean_urls = settings.routing.clean_urls;
+    let (egress, mut warnings) = (!settings.no_egress, settings.warnings);
+    let plan = Plan {
+        files,
+        steps,
+        shared,
+        routes,
+        container,
+        project,
+        listing: false,
+        clean_urls,
+        egress,
+        warnings: Vec::new(),
+    };
     // What is traced is checked when it is known.
     if plan.project.is_none() {
         for step in &plan.steps {
             check_size(&step.entrypoint, &plan.bundle(step, &source.files))?;
         }
     }
-    let mut warnings = Vec::new();
     if has_public && !has_container && source.files.keys().any(|path| path.as_str() == "index.html") {
         warnings.push("index.html is not served: public/ is the web root".to_owned());
     }
@@ -76,6 +96,48 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
             .push("composer.json is not read: upload vendor/ (composer install --no-dev) with the source".to_owned());
     }
     Ok(Plan { warnings, ..plan })
+}
+
+/// What a source with `builds` is.
+fn listed(source: &Source, settings: &documents::Settings, builds: &[documents::Build]) -> Result<Plan, BuildError> {
+    let listed::Listed { files, steps, warnings } = listed::apply(source, settings, builds)?;
+    let of_node = |step: &&Step| step.language == "node";
+    let entrypoints: Vec<SourcePath> = steps.iter().filter(of_node).map(|step| step.entrypoint.clone()).collect();
+    // A script is somebody's work only where an entry says so.
+    let mut quiet = settings.clone();
+    quiet.build_command = Some(String::new());
+    let project = if entrypoints.is_empty() { None } else { Project::of(source, &quiet, &entrypoints)? };
+    let container = container(source, settings)?;
+    let routes = all_routes(settings.routing.routes.clone(), container.is_some())?;
+    let left_out = |path: &SourcePath| {
+        files.contains_key(path)
+            || steps.iter().any(|step| step.entrypoint == *path)
+            || path.as_str().starts_with(".git/")
+    };
+    let shared: BTreeMap<_, _> = source
+        .files
+        .iter()
+        .filter(|(path, _)| !steps.is_empty() && !left_out(path))
+        .map(|(path, file)| (path.clone(), file.clone()))
+        .collect();
+    let clean_urls = settings.routing.clean_urls;
+    let warnings = settings.warnings.iter().cloned().chain(warnings).collect();
+    let shared = Arc::new(shared);
+    let (listing, egress) = (true, !settings.no_egress);
+    let plan = Plan { files, steps, shared, routes, container, project, listing, clean_urls, egress, warnings };
+    if plan.project.is_none() {
+        for step in &plan.steps {
+            check_size(&step.entrypoint, &plan.bundle(step, &source.files))?;
+        }
+    }
+    Ok(plan)
+}
+
+/// The table, once compiled: what is refused is refused before anything runs.
+fn all_routes(mut routes: Vec<Route>, has_container: bool) -> Result<Vec<Route>, BuildError> {
+    routes.extend(has_container.then(crate::image::everything));
+    Table::compile(&routes).map_err(|source| BuildError::Routes { source })?;
+    Ok(routes)
 }
 
 /// The server that the source is, if it has a Dockerfile.
@@ -128,7 +190,7 @@ fn refuse_files_that_are_folders<'a>(paths: impl Iterator<Item = &'a SourcePath>
 mod tests {
     use super::*;
     use dockless_model::Digest;
-    use dockless_routing::{RequestPath, Table};
+    use dockless_routing::{Ask, Outcome, RequestPath};
 
     fn source(paths: &[&str]) -> Source {
         let file = |path: &str| SourceFile { blob: Digest::of(path.as_bytes()), size: 10, executable: false };
@@ -160,7 +222,12 @@ mod tests {
             let index = [output, "index"].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/");
             outputs.iter().find(|known| **known == output || **known == index).map(|known| (*known).to_owned())
         };
-        table.find(&RequestPath::parse(path).unwrap(), None, look_up).map(|found| (found.found, found.query))
+        let ask = Ask { method: "GET", host: "site.example", header: &|_| None };
+        let found = table.find(&RequestPath::parse(path).unwrap(), None, &ask, look_up).unwrap();
+        match found.outcome {
+            Outcome::Found { found: output, .. } => Some((output, found.query)),
+            _ => None,
+        }
     }
 
     #[test]
@@ -351,9 +418,14 @@ mod tests {
             ("two for one path", source(&["api/a.js", "api/a.mjs"]), "conflicting_file_path"),
             ("file and folder", source(&["a", "a/b"]), "file_and_folder"),
             (
-                "routes",
-                with_document(function(), "now.json", r#"{"version":2,"routes":[{"src":"/"}]}"#),
+                "crons",
+                with_document(function(), "now.json", r#"{"version":2,"crons":[{"path":"/"}]}"#),
                 "unsupported_configuration",
+            ),
+            (
+                "two configurations",
+                with_document(with_document(function(), "now.json", "{}"), "vercel.json", "{}"),
+                "conflicting_configuration",
             ),
             ("version 1", with_document(function(), "now.json", r#"{"version":1}"#), "unsupported_configuration"),
             ("not json", with_document(function(), "package.json", "{"), "malformed_document"),

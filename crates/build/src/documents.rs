@@ -1,34 +1,83 @@
 //! What package.json, now.json and vercel.json ask for. What this version does not do is refused by name instead of being
 //! overlooked.
 
+mod builds;
+mod place;
+mod routes;
 mod service;
 
+pub(crate) use builds::{Build, Native};
+pub(crate) use routes::Routing;
 pub(crate) use service::ServiceSettings;
 
 use crate::{BuildError, Source};
 use dockless_model::{FunctionLimits, MemoryMib, ServiceRules, SourcePath};
 use globset::{GlobBuilder, GlobMatcher};
+use place::Place;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Keys of now.json and vercel.json that change what is built or served and are not read by this version. Others name,
-/// describe or belong to clients.
-const MEANINGFUL: [&str; 14] = [
-    "builds",
-    "cleanUrls",
+/// Keys of now.json and vercel.json that change what is built or served and are not read by this version.
+const MEANINGFUL: [&str; 13] = [
+    "bulkRedirectsPath",
+    "bunVersion",
     "crons",
     "devCommand",
+    "experimentalServices",
+    "experimentalServicesV2",
     "framework",
-    "headers",
     "ignoreCommand",
     "images",
-    "redirects",
-    "rewrites",
-    "routes",
+    "proxy",
     "services",
     "static",
+    "service",
+];
+/// Keys that are read, here or by clients, or that name and describe.
+const KNOWN: [&str; 42] = [
+    "$schema",
+    "alias",
+    "api",
+    "build",
+    "buildCommand",
+    "builds",
+    "cleanUrls",
+    "description",
+    "dotenv",
+    "egress",
+    "engines",
+    "env",
+    "features",
+    "files",
+    "fluid",
+    "forwardNpm",
+    "functionFailoverRegions",
+    "functions",
+    "git",
+    "github",
+    "headers",
+    "installCommand",
+    "limits",
+    "meta",
+    "name",
+    "outputDirectory",
+    "passiveRegions",
+    "probes",
+    "project",
+    "public",
+    "redirects",
+    "regions",
+    "relatedProjects",
+    "rewrites",
+    "routes",
+    "scale",
+    "scope",
+    "sessionAffinity",
+    "slot",
     "trailingSlash",
+    "type",
+    "version",
 ];
 /// Longest time that a function may ask for, in seconds.
 const MAX_DURATION: u64 = 900;
@@ -52,6 +101,12 @@ pub(crate) struct Settings {
     rules: ServiceRules,
     /// `functions`, in their order.
     functions: Vec<Options>,
+    /// `builds`, if there are any.
+    pub(crate) builds: Option<Vec<Build>>,
+    /// Routes, in their order.
+    pub(crate) routing: Routing,
+    /// What the owner should know although the build goes on.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// One entry of `functions`.
@@ -92,6 +147,11 @@ impl Settings {
 /// Reads the configuration and refuses what this version would have to obey and does not.
 pub(crate) fn check(source: &Source) -> Result<Settings, BuildError> {
     let mut settings = Settings { rules: source.rules.clone(), ..Settings::default() };
+    let configurations: Vec<&SourcePath> =
+        source.documents.keys().filter(|path| matches!(path.as_str(), "now.json" | "vercel.json")).collect();
+    if let [first, second] = configurations[..] {
+        return Err(BuildError::TwoConfigurations { first: first.clone(), second: second.clone() });
+    }
     for (path, bytes) in &source.documents {
         if path.extension() != Some("json") {
             continue;
@@ -159,6 +219,11 @@ fn configuration(
     if let Some(key) = key {
         return Err(BuildError::Configuration { path: path.clone(), key: key.to_owned() });
     }
+    let whole = Value::Object(document.clone());
+    let root = Place::new(path, String::new(), &whole);
+    root.unknown(&[&KNOWN[..], &MEANINGFUL[..]].concat(), &mut settings.warnings)?;
+    settings.builds = builds::read(&root, &mut settings.warnings)?;
+    settings.routing = routes::read(&root, settings.builds.is_some(), &mut settings.warnings)?;
     let bad = |key: &str, expected: &'static str| BuildError::Option {
         path: path.clone(),
         key: key.to_owned(),

@@ -6,6 +6,7 @@ use dockless_image::PullError;
 use dockless_model::{Digest, SourcePath};
 use dockless_node::workshop::BuildSandboxError;
 use dockless_node::{ImportError, UnpackError};
+use dockless_routing::RouteError;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -78,6 +79,32 @@ pub enum BuildError {
         key: String,
         /// What would be right.
         expected: Cow<'static, str>,
+    },
+    /// A value that is not what its place asks for.
+    #[error("{path} sets {key} to {value}: expected {expected}")]
+    Wrong {
+        /// The file.
+        path: SourcePath,
+        /// Where in it, as one would write it: `routes[3].src`.
+        key: String,
+        /// What is there.
+        value: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// Two files that say the same kind of thing.
+    #[error("there are both {first} and {second}")]
+    TwoConfigurations {
+        /// One.
+        first: SourcePath,
+        /// The other.
+        second: SourcePath,
+    },
+    /// All routes together, the configuration's and those of functions.
+    #[error("the routes cannot be served: {source}")]
+    Routes {
+        /// Why; printed with it.
+        source: RouteError,
     },
     /// A Dockerfile that cannot be used.
     #[error("{path}, {source}")]
@@ -238,7 +265,9 @@ impl BuildError {
             Self::Berry { .. } => "unsupported_lock_file",
             Self::Framework { .. } => "unsupported_framework",
             Self::Engines { .. } => "unsupported_node_version",
-            Self::Option { .. } => "bad_option",
+            Self::Option { .. } | Self::Wrong { .. } => "bad_option",
+            Self::TwoConfigurations { .. } => "conflicting_configuration",
+            Self::Routes { .. } => "invalid_routes",
             Self::NoNpm => "npm_missing",
             Self::Dockerfile { .. } => "bad_dockerfile",
             Self::NoDockerfile { .. } => "dockerfile_missing",
@@ -308,7 +337,9 @@ impl BuildError {
             Self::Engines { .. } => "widen \"engines\".\"node\", or start the server with another interpreter \
                 (dockless serve --node PATH)"
                 .to_owned(),
-            Self::Option { .. } => "correct or remove it".to_owned(),
+            Self::Option { .. } | Self::Wrong { .. } => "correct or remove it".to_owned(),
+            Self::TwoConfigurations { first, .. } => format!("move what {first} says into the other and delete it"),
+            Self::Routes { .. } => "write fewer of them, or simpler ones".to_owned(),
             Self::Dockerfile { .. } => return None,
             Self::NoDockerfile { .. } => "add a Dockerfile, or remove \"type\" and \"features\"".to_owned(),
             Self::NoBuildah => "install it on the server: apt install buildah".to_owned(),

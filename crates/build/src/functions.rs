@@ -112,11 +112,8 @@ impl Functions {
         let mut routes = Vec::new();
         if !found.is_empty() {
             // `/api/date.js` is `/api/date`.
-            routes.push(Route {
-                src: format!("/(api/.+)\\.(?:{ANSWERING})"),
-                dest: "/$1".to_owned(),
-                phase: Phase::Filesystem,
-            });
+            let src = format!("/(api/.+)\\.(?:{ANSWERING})");
+            routes.push(Route::if_exists(src, "/$1".to_owned(), Phase::Miss));
         }
         routes.extend(found.iter().filter_map(Segments::route));
         // `public/` is the web root, of pages too.
@@ -148,5 +145,5 @@ fn index_route(page: &SourcePath, output: &SourcePath, source: &Source) -> Optio
         "" => "/".to_owned(),
         folder => format!("/{}/?", src_literal(folder)),
     };
-    Some(Route { src, dest: format!("/{}", dest_literal(output.as_str())), phase: Phase::Filesystem })
+    Some(Route::if_exists(src, format!("/{}", dest_literal(output.as_str())), Phase::Filesystem))
 }

@@ -123,6 +123,7 @@ fn output(image: Image, wish: &ImageWish) -> Output {
         files: BTreeMap::new(),
         functions: BTreeMap::new(),
         services: BTreeMap::from([(root, Service { image, slot: wish.slot, limits: wish.limits })]),
+        listing: false,
         egress: true,
     }
 }
@@ -134,7 +135,7 @@ pub(crate) fn root() -> SourcePath {
 
 /// What nothing else answers is the server's.
 pub(crate) fn everything() -> Route {
-    Route { src: "/(.*)".to_owned(), dest: format!("/{}", root()), phase: Phase::Filesystem }
+    Route::if_exists("/(.*)".to_owned(), format!("/{}", root()), Phase::Filesystem)
 }
 
 /// The twelve digits that people know images by.

@@ -21,6 +21,7 @@ mod error;
 mod functions;
 mod image;
 mod install;
+mod listed;
 mod log;
 mod packages;
 mod pip;

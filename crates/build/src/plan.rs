@@ -25,6 +25,10 @@ pub struct Plan {
     pub container: Option<Container>,
     /// What has to be installed and run first; none for a source whose files are all there is.
     pub project: Option<Project>,
+    /// Whether folders without an index are listed.
+    pub listing: bool,
+    /// Whether `X.html` answers at `X`.
+    pub clean_urls: bool,
     /// Whether what is built reaches the internet when it runs.
     pub egress: bool,
     /// What the owner should know although the build goes on.
@@ -48,6 +52,8 @@ pub struct Step {
     pub include: Vec<String>,
     /// Globs of files that do not.
     pub exclude: Vec<String>,
+    /// Whether request and response get helpers.
+    pub helpers: bool,
 }
 
 impl Plan {

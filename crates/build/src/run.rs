@@ -58,7 +58,7 @@ async fn import(made: Made<'_>, node: &Node, log: &dyn BuildLog) -> Result<(Sour
         files,
         runtime,
         limits: step.limits,
-        helpers: true,
+        helpers: step.helpers,
     };
     Ok((step.output.clone(), function))
 }

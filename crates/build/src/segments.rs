@@ -90,7 +90,7 @@ impl<'a> Segments<'a> {
             }
         }
         src.push_str("/?");
-        Some(Route { src, dest: format!("{dest}?{}", query.join("&")), phase: Phase::Filesystem })
+        Some(Route::if_exists(src, format!("{dest}?{}", query.join("&")), Phase::Filesystem))
     }
 
     fn parameters(&self) -> impl Iterator<Item = &'a str> {

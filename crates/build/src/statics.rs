@@ -1,6 +1,8 @@
 //! Which files are served as they are, where, and as what type.
 
 use dockless_model::SourcePath;
+use dockless_model::output::{Function, StaticFile};
+use std::collections::BTreeMap;
 
 /// Files that steer deployments and are not served from a source tree without `public/`.
 const TOOLING: [&str; 23] = [
@@ -50,6 +52,24 @@ pub(crate) fn output_path(path: &SourcePath, has_public: bool, has_functions: bo
         || text.split('/').any(|part| part == "node_modules")
         || TOOLING.contains(&text);
     (!hidden).then(|| path.clone())
+}
+
+/// With `cleanUrls` a page answers without its extension, and at no other path. Index files answer for their folders
+/// anyway, and pages for failures are not asked for.
+pub(crate) fn clean(files: &mut BTreeMap<SourcePath, StaticFile>, functions: &BTreeMap<SourcePath, Function>) {
+    let pages: Vec<SourcePath> = files.keys().filter(|path| path.as_str().ends_with(".html")).cloned().collect();
+    for page in pages {
+        let is_special = page.file_name() == "index.html" || matches!(page.as_str(), "404.html" | "500.html");
+        let Some(clean) = page.as_str().strip_suffix(".html").and_then(|clean| clean.parse::<SourcePath>().ok()) else {
+            continue;
+        };
+        if is_special || files.contains_key(&clean) || functions.contains_key(&clean) {
+            continue;
+        }
+        if let Some(file) = files.remove(&page) {
+            files.insert(clean, file);
+        }
+    }
 }
 
 /// The media type of a file by its extension, with charset where it is text; `application/octet-stream` if unknown.

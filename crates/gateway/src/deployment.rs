@@ -44,7 +44,12 @@ impl Deployment {
     pub(crate) fn only_service(&self) -> Option<&Arc<Spec>> {
         let mut programs = self.programs.values();
         match (programs.next(), programs.next()) {
-            (Some(spec), None) if spec.service().is_some() && self.output.files.is_empty() => Some(spec),
+            // Its own route leads there; others come first.
+            (Some(spec), None)
+                if spec.service().is_some() && self.output.files.is_empty() && self.output.routes.len() <= 1 =>
+            {
+                Some(spec)
+            }
             _ => None,
         }
     }
@@ -58,6 +63,25 @@ impl Deployment {
             .or_else(|| program(output))
             .or_else(|| file(&inside("index.html")))
             .or_else(|| program(&inside("index")))
+            .or_else(|| self.output.listing.then(|| self.index_of(output)).flatten())
+    }
+
+    /// Of a folder with names and extensions as in 2019: the shortest `index.…`.
+    fn index_of(&self, folder: &str) -> Option<Found<'_>> {
+        let prefix = if folder.is_empty() { "index.".to_owned() } else { format!("{folder}/index.") };
+        let rest_of = |path: &SourcePath| path.as_str().strip_prefix(&prefix).map(str::to_owned);
+        let is_name =
+            |rest: &str| !rest.is_empty() && !rest.contains('/') && !rest.ends_with('.') && !rest.contains("..");
+        let start: SourcePath = format!("{prefix}!").parse().ok()?;
+        let files = self.output.files.range(start.clone()..).map(|(path, file)| (path, Found::File(file)));
+        let programs = self.programs.range(start..).map(|(path, spec)| (path, Found::Program(spec)));
+        let near = |found: &(&SourcePath, Found<'_>)| found.0.as_str().starts_with(&prefix);
+        files
+            .take_while(near)
+            .chain(programs.take_while(near))
+            .filter(|(path, _)| rest_of(path).is_some_and(|rest| is_name(&rest)))
+            .min_by_key(|(path, _)| path.as_str().len())
+            .map(|(_, found)| found)
     }
 }
 

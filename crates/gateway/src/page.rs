@@ -35,7 +35,23 @@ pub(crate) const ALLOW_FILES: &str = "GET, HEAD";
 
 /// The answer for a code. Says nothing that is not in the public table.
 pub(crate) fn page(code: Code, format: Format, id: &RequestId) -> Response<Body> {
-    let (status, name, message) = (code.status(), code.as_str(), code.message());
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = render(status, code.as_str(), code.message(), format, id);
+    let headers = response.headers_mut();
+    set(headers, ERROR_HEADER, code.as_str());
+    if code == Code::MethodNotAllowed {
+        // RFC 9110 §15.5.6 wants the list; only files and TRACE come here.
+        headers.insert(header::ALLOW, HeaderValue::from_static(ALLOW_FILES));
+    }
+    if let Some(seconds) = code.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn render(status: StatusCode, name: &str, message: &str, format: Format, id: &RequestId) -> Response<Body> {
+    let code = status;
+    let status = status.as_u16();
     let (content_type, text) = match format {
         Format::Html => ("text/html; charset=utf-8", html(status, name, message, id)),
         Format::Json => {
@@ -47,19 +63,19 @@ pub(crate) fn page(code: Code, format: Format, id: &RequestId) -> Response<Body>
         Format::Text => ("text/plain; charset=utf-8", format!("{message}\n\n{name}\n\n{id}\n")),
     };
     let mut response = Response::new(Body::full(Bytes::from(text)));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = code;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    set(headers, ERROR_HEADER, name);
-    if code == Code::MethodNotAllowed {
-        // RFC 9110 §15.5.6 wants the list; only files and TRACE come here.
-        headers.insert(header::ALLOW, HeaderValue::from_static(ALLOW_FILES));
-    }
-    if let Some(seconds) = code.retry_after() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
     response
+}
+
+/// The answer for a status that a route gives without anything to show.
+pub(crate) fn bare(status: StatusCode, format: Format, id: &RequestId) -> Response<Body> {
+    let message = status.canonical_reason().unwrap_or("The request is not answered");
+    let name: String =
+        message.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    render(status, &name, message, format, id)
 }
 
 /// Self-contained, and everything in it is from our own tables.

@@ -6,14 +6,18 @@ use crate::{
     body::Body,
     counters::Bill,
     deployment::{Deployment, Found},
+    files::REVALIDATE,
     function::Call,
     gateway::{Inner, Peer},
     headers::set,
+    listing,
     page::{Format, page},
+    pages,
 };
+use bytes::Bytes;
 use dockless_model::{Code, RequestId};
-use dockless_routing::RequestPath;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use dockless_routing::{Ask, Match, Outcome, RequestPath};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use std::{borrow::Cow, time::Instant};
 
@@ -42,7 +46,7 @@ impl Failure {
         Self { code: Code::Internal, detail }
     }
 
-    fn bad(error: impl std::fmt::Display) -> Self {
+    pub(crate) fn bad(error: impl std::fmt::Display) -> Self {
         Self::new(Code::BadRequest, error.to_string())
     }
 }
@@ -113,30 +117,86 @@ impl Inner {
             return redirect(clean, head.uri.query());
         }
         let path = RequestPath::parse(&raw).map_err(Failure::bad)?;
-        let found = deployment.routes.find(&path, head.uri.query(), |output| deployment.look_up(output));
-        match found.map(|found| (found.found, found.query)) {
-            Some((Found::File(file), _)) => self.files.answer(file, &head).await,
-            Some((Found::Program(spec), query)) => {
+        let Match { outcome, query, headers, status } = route(&deployment, &path, &head, &authority)?;
+        let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+        let mut response = match outcome {
+            Outcome::Found { found: Found::File(file), .. } => {
+                let mut response = match status {
+                    Some(status) => self.files.answer_with(status, file, &head).await?,
+                    None => self.files.answer(file, &head).await?,
+                };
+                add(response.headers_mut(), &headers, true);
+                return Ok(response);
+            }
+            Outcome::Found { found: Found::Program(spec), .. } => {
                 bill.uses(spec);
                 let call = Call { id, spec, authority: &authority, peer: peer.0.ip().to_canonical(), query };
-                self.call(call, head, body).await
+                let spare = pages::spare(&deployment, &head);
+                match (self.call(call, head, body).await, spare) {
+                    (Ok(mut response), _) => {
+                        if let Some(status) = status.filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS) {
+                            *response.status_mut() = status;
+                        }
+                        response
+                    }
+                    (Err(failure), Some(head)) => {
+                        return self.broken(&deployment, &path, &head, &authority, failure).await;
+                    }
+                    (Err(failure), None) => return Err(failure),
+                }
             }
-            None => self.not_found(&deployment, &path, &head).await,
-        }
+            Outcome::Redirect { location, status } => moved(&location, status)?,
+            Outcome::External { url } => return Err(Failure::new(Code::NotFound, url)),
+            Outcome::Nothing { path: at } => {
+                let listed = deployment.output.listing && status.is_none() && is_read(&head.method);
+                match listed.then(|| listing::page(&deployment, &at, path.as_str())).flatten() {
+                    Some(page) => page,
+                    None => self.nothing(&deployment, &path, &head, &authority, status, id).await?,
+                }
+            }
+        };
+        add(response.headers_mut(), &headers, false);
+        Ok(response)
     }
+}
 
-    /// The deployment's own 404 page, except for functions' paths, whose callers are programs.
-    async fn not_found(
-        &self,
-        deployment: &Deployment,
-        path: &RequestPath,
-        head: &Parts,
-    ) -> Result<Response<Body>, Failure> {
-        match deployment.output.files.get("404.html") {
-            Some(file) if !path.is_under("/api") => self.files.answer_with(StatusCode::NOT_FOUND, file, head).await,
-            _ => Err(Failure::new(Code::NotFound, path.as_str())),
+/// What the deployment's routes say. Nothing is waited for in here.
+fn route<'a>(
+    deployment: &'a Deployment,
+    path: &RequestPath,
+    head: &Parts,
+    authority: &Authority,
+) -> Result<Match<Found<'a>>, Failure> {
+    let header = |name: &str| pages::field(&head.headers, name);
+    let ask = Ask { method: head.method.as_str(), host: authority.host.as_str(), header: &header };
+    let found = deployment.routes.find(path, head.uri.query(), &ask, |output| deployment.look_up(output));
+    found.map_err(Failure::bad)
+}
+
+/// Adds a route's fields. A file has no say; what a program says itself stays.
+fn add(headers: &mut HeaderMap, fields: &[(String, String)], replaces: bool) {
+    for (name, value) in fields {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        let Ok(value) = HeaderValue::from_str(value) else { continue };
+        // That one is ours where the program has none.
+        let is_ours = name == header::CACHE_CONTROL && headers.get(&name) == Some(&REVALIDATE);
+        if replaces || is_ours || !headers.contains_key(&name) {
+            headers.insert(name, value);
         }
     }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Where a route leads a client.
+fn moved(location: &str, status: u16) -> Result<Response<Body>, Failure> {
+    let mut response = Response::new(Body::full(Bytes::from_static(b"Redirecting...\n")));
+    *response.status_mut() = StatusCode::from_u16(status).map_err(Failure::bad)?;
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(location).map_err(Failure::bad)?);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    Ok(response)
 }
 
 /// `//a///b` → `/a/b`; borrowed if there is nothing to do.

@@ -46,8 +46,7 @@ async fn server() -> Server {
         };
         deployment.programs.insert(name, Arc::new(spec));
     }
-    let route =
-        Route { src: "/api/user/([^/]+)".into(), dest: "/api/user/[id]?id=$1".into(), phase: Phase::Filesystem };
+    let route = Route::if_exists("/api/user/([^/]+)".into(), "/api/user/[id]?id=$1".into(), Phase::Filesystem);
     deployment.routes = Arc::new(Table::compile(&[route]).unwrap());
     server.gateway.hosts().publish(plain.host.clone(), Arc::new(deployment));
     server

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod output;
 pub mod path;
 pub mod plan;
+mod route;
 mod rules;
 mod runtime;
 pub mod scale;

@@ -4,6 +4,8 @@ use crate::{Digest, FunctionLimits, Image, RuntimeId, ServiceLimits, Slot, Sourc
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub use crate::route::{Condition, Operator, Phase, Route, Subject, Test, Then};
+
 /// The manifest. Whoever holds it holds the truth about a deployment for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,6 +22,9 @@ pub struct Output {
     /// Name (an output path as well, so that routes lead to it) → service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub services: BTreeMap<SourcePath, Service>,
+    /// Whether folders without an index are listed, as in 2019.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub listing: bool,
     /// Whether functions and services reach the internet, where the platform has a way for them.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub egress: bool,
@@ -35,40 +40,9 @@ fn is_yes(value: &bool) -> bool {
 }
 
 impl Output {
-    /// The version this program writes.
-    pub const VERSION: u32 = 1;
-}
-
-/// One rule of the route table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Route {
-    /// Regular expression over the whole decoded-as-sent path, anchored at both ends by the compiler: `/api/user/([^/]+)`.
-    pub src: String,
-    /// Where it leads: an output path with a leading slash, `$1` and `$name` replaced, its query merged into the request's.
-    pub dest: String,
-    /// When it is tried.
-    #[serde(default, skip_serializing_if = "Phase::is_start")]
-    pub phase: Phase,
-}
-
-/// When a route is tried. In every phase a route whose destination does not exist is passed over.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// Before files and functions of the request's own path.
-    #[default]
-    Start,
-    /// After them: what exists at the path wins. Dynamic segments live here.
-    Filesystem,
-}
-
-impl Phase {
-    /// The one that is not written down.
-    #[must_use]
-    pub const fn is_start(&self) -> bool {
-        matches!(self, Self::Start)
-    }
+    /// The version this program writes. 2: routes have more than a source, a destination and a phase; all that 1 could
+    /// say means the same.
+    pub const VERSION: u32 = 2;
 }
 
 /// A file served as a file.

@@ -6,11 +6,19 @@
 //!      ─► found, query "x=1&id=7%2F8"
 //! ```
 
+mod ask;
+mod condition;
 mod escape;
+mod lower;
 mod path;
+mod pattern;
 mod query;
+mod source;
 mod table;
+mod template;
 
+pub use ask::Ask;
 pub use escape::{dest_literal, query_literal, src_literal};
+pub use lower::{LowerError, clean_urls, headers, redirect, rewrite, trailing_slash};
 pub use path::{PathError, RequestPath};
-pub use table::{Match, RouteError, Table};
+pub use table::{Match, Outcome, RouteError, Stalled, Table};

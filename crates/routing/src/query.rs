@@ -21,12 +21,19 @@ pub(crate) fn name(pair: &str) -> Cow<'_, [u8]> {
 }
 
 /// The request's query, verbatim, and behind it the pairs of the destination whose names the request does not give
-/// itself: the request wins.
-pub(crate) fn merge(request: Option<&str>, defaults: Vec<String>) -> Option<String> {
-    let mut merged = request.unwrap_or_default().to_owned();
-    for pair in defaults {
-        let given = request.is_some_and(|query| query.split('&').any(|own| name(own) == name(&pair)));
-        if !given {
+/// itself: the request wins. With `dest_wins` it is the other way round: what the destination names is taken out of the
+/// request's.
+pub(crate) fn merge(request: Option<&str>, written: Vec<String>, dest_wins: bool) -> Option<String> {
+    let own = || request.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let mut merged = match request {
+        Some(_) if dest_wins && !written.is_empty() => {
+            let kept: Vec<&str> = own().filter(|own| !written.iter().any(|pair| name(own) == name(pair))).collect();
+            kept.join("&")
+        }
+        _ => request.unwrap_or_default().to_owned(),
+    };
+    for pair in written {
+        if dest_wins || !own().any(|own| name(own) == name(&pair)) {
             if !merged.is_empty() {
                 merged.push('&');
             }
@@ -53,7 +60,15 @@ mod tests {
             (Some("a+b=1"), vec!["a%20b=2", "c=3"], Some("a+b=1&c=3")),
         ] {
             let defaults = defaults.into_iter().map(str::to_owned).collect();
-            assert_eq!(merge(request, defaults).as_deref(), merged, "{request:?}");
+            assert_eq!(merge(request, defaults, false).as_deref(), merged, "{request:?}");
+        }
+        for (request, written, merged) in [
+            (None, vec!["id=7"], Some("id=7")),
+            (Some("id=8&a=1"), vec!["id=7"], Some("a=1&id=7")),
+            (Some("a&&b"), vec![], Some("a&&b")),
+        ] {
+            let written = written.into_iter().map(str::to_owned).collect();
+            assert_eq!(merge(request, written, true).as_deref(), merged, "{request:?} in 2019");
         }
     }
 }

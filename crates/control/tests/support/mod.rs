@@ -124,6 +124,7 @@ impl Platform for Machine {
                 files: [].into(),
                 functions: [].into(),
                 services: [].into(),
+                listing: false,
             };
             for (path, file) in &job.source {
                 if let Some(name) = path.as_str().strip_suffix(".js") {

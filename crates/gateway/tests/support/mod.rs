@@ -121,6 +121,7 @@ impl Server {
             files: BTreeMap::new(),
             functions: BTreeMap::new(),
             services: BTreeMap::new(),
+            listing: false,
         };
         for (path, content) in files {
             let stored = self.blobs.put(content).await.unwrap();

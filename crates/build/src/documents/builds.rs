@@ -1,0 +1,151 @@
+//! `builds` of now.json and vercel.json: which files are built by whom, as in 2019.
+
+use super::{matcher, place::Place};
+use crate::BuildError;
+use globset::GlobMatcher;
+use serde_json::Value;
+
+/// Most entries.
+const MAX_BUILDS: usize = 128;
+/// Members of `config` that are read, or that say nothing here.
+const CONFIG: [&str; 7] =
+    ["includeFiles", "excludeFiles", "helpers", "maxLambdaSize", "zeroConfig", "bundle", "hosted"];
+
+/// Who builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Native {
+    /// Files as they are.
+    Static,
+    /// Functions in this language.
+    Language(&'static str),
+}
+
+/// Builders by the names of the packages that they stand for.
+const BUILDERS: [(&str, Native); 9] = [
+    ("@now/static", Native::Static),
+    ("@vercel/static", Native::Static),
+    ("@now/node", Native::Language("node")),
+    ("@vercel/node", Native::Language("node")),
+    ("@now/node-server", Native::Language("node")),
+    ("@now/python", Native::Language("python")),
+    ("@vercel/python", Native::Language("python")),
+    ("@now/php", Native::Language("php")),
+    ("vercel-php", Native::Language("php")),
+];
+
+/// One entry of `builds`.
+#[derive(Debug, Clone)]
+pub(crate) struct Build {
+    /// As it is written.
+    pub(crate) src: String,
+    /// Which files.
+    pub(crate) files: GlobMatcher,
+    /// Who builds them.
+    pub(crate) native: Native,
+    /// Globs of files that belong to each bundle.
+    pub(crate) include: Vec<String>,
+    /// Globs of files that do not.
+    pub(crate) exclude: Vec<String>,
+    /// Whether request and response get helpers.
+    pub(crate) helpers: bool,
+}
+
+/// Reads them; `None` where there are none.
+pub(super) fn read(root: &Place<'_>, warnings: &mut Vec<String>) -> Result<Option<Vec<Build>>, BuildError> {
+    let Some(list) = root.member("builds") else { return Ok(None) };
+    let builds = list.each(MAX_BUILDS)?.iter().map(|place| build(place, warnings)).collect::<Result<Vec<_>, _>>()?;
+    // An empty list says the same as leaving it out.
+    if builds.is_empty() {
+        return Ok(None);
+    }
+    if let Some(functions) = root.member("functions").filter(|place| super::is_set(place.value)) {
+        return Err(functions.wrong("to be left out beside \"builds\": each of those has its own \"config\""));
+    }
+    Ok(Some(builds))
+}
+
+fn build(place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Build, BuildError> {
+    place.unknown(&["src", "use", "config"], warnings)?;
+    let used = place.required("use")?;
+    let native = native(used.text()?).ok_or_else(|| {
+        let known: Vec<&str> = BUILDERS.iter().map(|(name, _)| *name).collect();
+        used.wrong(format!("a builder of this version: {}", known.join(", ")))
+    })?;
+    let src = match place.member("src") {
+        Some(src) => src.text()?.trim_start_matches("./").trim_start_matches('/').to_owned(),
+        None if native == Native::Static => "**".to_owned(),
+        None => return Err(place.wrong("an object with \"src\"")),
+    };
+    let files = matcher(&src).ok_or_else(|| place.wrong("a path or a glob below the project as \"src\""))?;
+    let mut found = Build { src, files, native, include: Vec::new(), exclude: Vec::new(), helpers: true };
+    if let Some(config) = place.member("config") {
+        config.unknown(&CONFIG, warnings)?;
+        if let Some(hosted) = config.member("hosted").filter(|place| *place.value == Value::Bool(true)) {
+            return Err(hosted.wrong("to be left out: this version runs no packages as builders"));
+        }
+        for (name, slot) in [("includeFiles", &mut found.include), ("excludeFiles", &mut found.exclude)] {
+            if let Some(globs) = config.member(name) {
+                *slot = self::globs(&globs)?;
+            }
+        }
+        if let Some(helpers) = config.member("helpers") {
+            found.helpers = helpers.truth()?;
+        }
+    }
+    Ok(found)
+}
+
+fn globs(place: &Place<'_>) -> Result<Vec<String>, BuildError> {
+    let one = |place: &Place<'_>| {
+        let glob = place.text()?.trim_start_matches("./").to_owned();
+        if matcher(&glob).is_some() { Ok(glob) } else { Err(place.wrong("a glob below the project")) }
+    };
+    if place.value.is_string() { Ok(vec![one(place)?]) } else { place.each(100)?.iter().map(one).collect() }
+}
+
+/// The builder that a package stands for, whatever its version: `@now/node@0.7.3`.
+fn native(used: &str) -> Option<Native> {
+    let name = match used.char_indices().skip(1).find(|(_, c)| *c == '@') {
+        Some((at, _)) => &used[..at],
+        None => used,
+    };
+    BUILDERS.iter().find(|(known, _)| *known == name).map(|(_, native)| *native)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Result<Option<Vec<Build>>, BuildError> {
+        let value = serde_json::from_str(text).unwrap();
+        read(&Place::new(&"now.json".parse().unwrap(), String::new(), &value), &mut Vec::new())
+    }
+
+    #[test]
+    fn builders_are_known_by_their_packages() {
+        let builds = of(r#"{"builds":[{"src":"/api/*.js","use":"@now/node@canary","config":{"helpers":false,
+            "includeFiles":["data/**"]}},{"use":"@now/static"},{"src":"a.py","use":"@vercel/python"}]}"#)
+        .unwrap()
+        .unwrap();
+        assert_eq!((builds[0].native, builds[0].helpers), (Native::Language("node"), false));
+        assert!(builds[0].files.is_match("api/a.js") && !builds[0].files.is_match("api/a/b.js"));
+        assert!(builds[1].native == Native::Static && builds[1].files.is_match("deep/er.txt"));
+        assert_eq!(builds[2].native, Native::Language("python"));
+        assert!(of(r#"{"builds":[]}"#).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, expected) in [
+            (r#"{"builds":[{"src":"a.rb","use":"@now/ruby"}]}"#, "builds[0].use to \"@now/ruby\": expected a builder"),
+            (r#"{"builds":[{"src":"a.js"}]}"#, "builds[0]"),
+            (r#"{"builds":[{"use":"@now/node"}]}"#, "\"src\""),
+            (r#"{"builds":[{"src":"../x","use":"@now/node"}]}"#, "below the project"),
+            (r#"{"builds":[{"src":"a","use":"@now/node","config":{"hosted":true}}]}"#, "builds[0].config.hosted"),
+            (r#"{"builds":[{"src":"a","use":"@now/node"}],"functions":{"a":{"memory":128}}}"#, "sets functions"),
+        ] {
+            let error = of(text).err().unwrap_or_else(|| panic!("{text}"));
+            assert!(error.to_string().contains(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A source with `builds`, as in 2019: what they name is all there is, each output at the path of its source.
+
+use crate::documents::{Build, Native, Settings};
+use crate::statics::{content_type, output_path};
+use crate::{BuildError, Source, Step};
+use dockless_model::output::StaticFile;
+use dockless_model::{FunctionLimits, MemoryMib, SourcePath};
+use std::collections::BTreeMap;
+
+/// Longest invocation in 2019.
+const DURATION_MS: u64 = 900_000;
+/// Memory of a function then.
+const MEMORY_MIB: u32 = 1024;
+
+/// Files and functions.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    pub(crate) files: BTreeMap<SourcePath, StaticFile>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Applies each entry to the files it names. Of two functions of one path the later counts; a function goes before a file,
+/// so that no source of one is shown.
+pub(crate) fn apply(source: &Source, settings: &Settings, builds: &[Build]) -> Result<Listed, BuildError> {
+    let mut listed = Listed::default();
+    let mut steps = BTreeMap::new();
+    for build in builds {
+        let mut matched = false;
+        for (path, file) in &source.files {
+            if !build.files.is_match(path.as_str()) || is_hidden(path, &build.src) {
+                continue;
+            }
+            match build.native {
+                Native::Static => {
+                    let Some(output) = output_path(path, false, false) else { continue };
+                    let content_type = content_type(&output);
+                    listed.files.insert(output, StaticFile::new(file.blob, file.size, content_type));
+                }
+                Native::Language(language) => {
+                    let step = Step {
+                        entrypoint: path.clone(),
+                        file: file.clone(),
+                        output: path.clone(),
+                        language,
+                        limits: limits(),
+                        include: build.include.clone(),
+                        exclude: build.exclude.clone(),
+                        helpers: build.helpers,
+                    };
+                    steps.insert(path.clone(), step);
+                }
+            }
+            matched = true;
+        }
+        if !matched {
+            listed.warnings.push(format!("builds: no file is {:?}", build.src));
+        }
+    }
+    listed.files.retain(|path, _| !steps.contains_key(path));
+    listed.steps = steps.into_values().collect();
+    if listed.files.is_empty() && listed.steps.is_empty() && settings.wants_dockerfile.is_none() {
+        return Err(BuildError::Empty);
+    }
+    Ok(listed)
+}
+
+/// A glob does not find names that begin with a dot, save by such a name; installed packages are nobody's entrypoints.
+fn is_hidden(path: &SourcePath, glob: &str) -> bool {
+    let dotted = path.as_str().split('/').any(|part| part.starts_with('.') && part != ".well-known");
+    let installed = path.as_str().split('/').any(|part| part == "node_modules");
+    path.as_str() != glob && ((dotted && !glob.split('/').any(|part| part.starts_with('.'))) || installed)
+}
+
+fn limits() -> FunctionLimits {
+    let memory = MemoryMib::new(MEMORY_MIB).expect("a constant within its bounds");
+    FunctionLimits { memory, duration_ms: DURATION_MS, ..FunctionLimits::default() }
+}

@@ -1,0 +1,3 @@
+module.exports = (request, response) => {
+  response.json({ hello: request.query.name ?? "nobody" });
+};

@@ -1,0 +1,3 @@
+<!doctype html>
+<title>Contact</title>
+<p>It is <?= htmlspecialchars(gmdate('H:i')) ?> here, <?= htmlspecialchars($_GET['name'] ?? 'stranger') ?>.</p>

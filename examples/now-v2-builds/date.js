@@ -1,0 +1,3 @@
+module.exports = (request, response) => {
+  response.end(new Date().toISOString());
+};
