@@ -55,9 +55,18 @@ fn this_machine_is_fit() {
     let output = Command::new(DOCKLESS).args(["doctor", "--data"]).arg(scratch.path()).output().unwrap();
     let stdout = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{stdout}{}", text(&output.stderr));
-    for name in
-        ["kernel", "namespaces", "id maps", "id-mapped mounts", "/proc", "overlay", "seccomp", "control groups", "node"]
-    {
+    for name in [
+        "kernel",
+        "namespaces",
+        "id maps",
+        "id-mapped mounts",
+        "/proc",
+        "overlay",
+        "seccomp",
+        "control groups",
+        "egress",
+        "node",
+    ] {
         assert!(stdout.lines().any(|line| line.starts_with("ok ") && line.contains(name)), "{name}: {stdout}");
     }
     assert!(!stdout.contains("fail"), "{stdout}");

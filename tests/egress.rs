@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use dockless_testkit::{
-    Deployment, Files, LayerTar, Options, Outside, Registry, Scratch, Server, TestImage, compile, wait_until,
+    Deployment, Files, LayerTar, Options, Outside, Registry, Scratch, Server, TestImage, compile, process, wait_until,
 };
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::time::Duration;
@@ -133,6 +133,58 @@ fn an_app_reaches_its_own_account_by_public_urls_and_never_the_api() {
 }
 
 #[test]
+fn an_upgrade_keeps_links_names_and_who_asks() {
+    let outside = Outside::start();
+    let server = start(&["--egress", "on", "--egress-resolver", &outside.address.to_string()]);
+    let app = server.deploy(&files().with("own.txt", "mine"));
+    let by_name = "http://world.test.example/x";
+    let page = format!("GET /x from {}", outside.machine);
+    assert_eq!(fetch(&app, by_name), page);
+    let before = server.instances_of(&app, "api/fetch");
+    for _ in 0..2 {
+        let _ = server.cli(&["upgrade"]).ok();
+        for _ in 0..5 {
+            assert_eq!(fetch(&app, by_name), page);
+            assert_eq!(fetch(&app, &format!("{}own.txt", app.url)), "mine");
+        }
+    }
+    let after = server.instances_of(&app, "api/fetch");
+    assert!(after.iter().any(|instance| instance.id == before[0].id), "the same instance, taken over: {after:?}");
+    // A server that dies leaves them as they are, too.
+    process::signal(server.servers()[0].pid, rustix::process::Signal::KILL);
+    assert_eq!(fetch(&app, by_name), page);
+    server.stop();
+}
+
+#[test]
+fn a_router_that_dies_is_replaced() {
+    let (outside, server) = (Outside::start(), start(&["--egress", "on"]));
+    let app = server.deploy(&files());
+    assert_eq!(dial(&app, outside.address, 80), "connected");
+    // The one child in the network between.
+    let ours = std::fs::read_link("/proc/self/ns/net").unwrap();
+    let (network, root) =
+        (|pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok(), |pid| process::user(pid) == Some(0));
+    let routers = || {
+        let children = process::children(server.pid()).into_iter();
+        children
+            .filter(|child| root(child.pid) && network(child.pid).is_some_and(|net| net != ours))
+            .collect::<Vec<_>>()
+    };
+    let before = routers();
+    assert_eq!(before.len(), 1, "{before:?}");
+    process::signal(before[0].pid, rustix::process::Signal::KILL);
+    wait_until("there is another", Duration::from_secs(10), || {
+        routers().first().is_some_and(|now| now.pid != before[0].pid)
+    });
+    assert_eq!(dial(&app, outside.address, 80), "connected", "links stay as they are");
+    let _ = server.cli(&["sleep", &app.authority()]).ok();
+    assert_eq!(dial(&app, outside.address, 80), "connected", "and new ones are made");
+    assert!(fetch(&app, &format!("http://{}/", outside.address)).starts_with("GET / "));
+    server.stop();
+}
+
+#[test]
 fn a_service_reaches_the_internet_too() {
     let Some(registry) = Registry::start(None) else { return };
     let (outside, server) = (Outside::start(), start(&["--egress", "on"]));
@@ -252,6 +304,29 @@ fn a_deployment_may_do_without() {
         let _ = server.cli(&["sleep", &closed.authority()]).ok();
         wait_until("it sleeps", Duration::from_secs(10), || server.instances_of(&closed, "api/dial").is_empty());
     }
+    server.stop();
+}
+
+#[test]
+fn a_machine_that_cannot_is_told_and_served_all_the_same() {
+    use std::os::unix::fs::PermissionsExt as _;
+    // Root without the right to administer networks.
+    let (outside, scratch) = (Outside::start(), Scratch::new());
+    let wrapper = scratch.path().join("dockless");
+    let program = env!("CARGO_BIN_EXE_dockless");
+    let text = format!("#!/bin/sh\nexec setpriv --inh-caps -net_admin --bounding-set -net_admin -- {program} \"$@\"\n");
+    std::fs::write(&wrapper, text).unwrap();
+    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let refused =
+        Server::refuse(&Options { arguments: vec!["--egress".to_owned(), "on".to_owned()], ..Options::new(&wrapper) });
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("error: cannot ") && refused.stderr.contains("not permitted"), "{refused:?}");
+    let server = Server::start(Options::new(&wrapper));
+    assert!(server.messages().contains("no way to the internet"), "{}", server.messages());
+    let app = server.deploy(&files());
+    assert_eq!(dial(&app, outside.address, 80), "ENETUNREACH");
+    let doctor = server.cli(&["doctor"]).ok().stdout;
+    assert!(doctor.lines().any(|line| line.starts_with("warn  egress")), "{doctor}");
     server.stop();
 }
 

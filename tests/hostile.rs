@@ -123,7 +123,7 @@ fn a_function_is_one_unprivileged_user_among_its_own_processes() {
     assert_eq!(own["groups"], serde_json::json!([1000]), "no group of the host: {own}");
     assert_eq!(own["cwd"], "/var/task");
     assert_eq!(own["processes"].as_array().unwrap().len(), 1, "{}", own["processes"]);
-    assert_eq!(own["interfaces"], serde_json::json!(["lo"]));
+    assert_eq!(own["interfaces"], serde_json::json!(["lo", "eth0"]));
     let status = own["status"].as_str().unwrap();
     let field = |name: &str| {
         status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in {status}")).trim()

@@ -4,7 +4,7 @@ mod machine;
 
 use crate::serve::DEFAULT_DATA;
 use dockless_node::capture::Captured;
-use dockless_warden::{Finding, probe, probe_groups, run_folder};
+use dockless_warden::{Finding, probe, probe_egress, probe_groups, run_folder};
 use serde::Serialize;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -123,6 +123,11 @@ fn examine(data: &Path, args: &Args) -> Vec<Line> {
             )),
         }
         lines.push(probe_groups().into());
+        lines.push(match probe_egress() {
+            // The platform runs without.
+            Finding { name, found, advice: Some(advice) } => Line::warn(name, found, advice),
+            works => works.into(),
+        });
     } else {
         lines.push(Line::fail("root", "sandboxes need root and cannot be tried without", "sudo dockless doctor"));
     }

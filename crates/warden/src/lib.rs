@@ -33,7 +33,7 @@ mod world;
 pub use builds::inside_builds;
 pub use config::{RuntimeSource, WardenConfig, WardenError, run_folder};
 pub use groups::Groups;
-pub use network::{AddressRange, EgressPlan, RangeError};
+pub use network::{AddressRange, EgressPlan, RangeError, probe_egress};
 pub use probe::{Finding, probe, probe_groups};
 pub use trees::RuntimeFile;
 pub use warden::run;

@@ -21,6 +21,7 @@ pub use range::{AddressRange, RangeError};
 
 use crate::WardenError;
 use crate::orders;
+use crate::probe::Finding;
 use dockless_model::InstanceId;
 use dockless_sys::namespaces;
 use dockless_sys::netlink::Netlink;
@@ -307,4 +308,53 @@ fn outer_mtu() -> u32 {
     });
     let mtu = |name: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok()?.trim().parse().ok();
     link.filter_map(mtu).min().unwrap_or(USUAL).clamp(1280, 65_535)
+}
+
+/// Whether sandboxes can have a way out here: tried between two namespaces that are gone afterwards; nothing of the machine
+/// changes.
+#[must_use]
+pub fn probe_egress() -> Finding {
+    const NAME: &str = "egress";
+    let advice = "functions and services run without a way to the internet; --egress off says that this is meant";
+    let tried = (|| {
+        let home = File::open("/proc/self/ns/net")?;
+        let (machine, router) = (namespaces::new_network(&home)?, namespaces::new_network(&home)?);
+        namespaces::visit_network(&home, machine.as_fd(), || {
+            let netlink = Netlink::route()?;
+            link::pair(&netlink, "dklprobe", UP, router.as_fd(), outer_mtu())?;
+            let owner = Netlink::netfilter()?;
+            machine_table("dockless-probe", "dklprobe", FIRST_PAIR, true).commit(&owner)
+        })?;
+        let plan = EgressPlan { allow: Vec::new(), port: 0, required: false };
+        namespaces::visit_network(&home, router.as_fd(), || router_table(&plan).commit(&Netlink::netfilter()?))?;
+        File::options().write(true).open(forwarding::SETTING).map(drop)?;
+        Netlink::netfilter().and_then(|netlink| rules::closed_chains(&netlink))
+    })();
+    match tried {
+        Ok(closed) if closed.is_empty() => {
+            Finding::works(NAME, "links, packet rules, connection tracking and translation work")
+        }
+        Ok(closed) => Finding::fails(NAME, blocked(&closed), OPEN),
+        Err(error) => Finding::fails(
+            NAME,
+            format!("links or packet rules (veth, nf_tables, NAT) cannot be made: {error}"),
+            advice,
+        ),
+    }
+}
+
+/// What to do about a firewall that forwards nothing of its own accord.
+const OPEN: &str = "let it accept packets of links dkl*, both ways; with Docker: iptables -I DOCKER-USER -i 'dkl+' -j ACCEPT \
+    and iptables -I DOCKER-USER -o 'dkl+' -j ACCEPT";
+
+fn blocked(closed: &[String]) -> String {
+    format!("the machine's own rules forward only what they name ({})", closed.join(", "))
+}
+
+/// Says so if rules of somebody else's may be in the way.
+pub(crate) fn warn_of_firewalls() {
+    let closed = Netlink::netfilter().and_then(|netlink| rules::closed_chains(&netlink)).unwrap_or_default();
+    if !closed.is_empty() {
+        tracing::warn!("{}: sandboxes may not reach the internet. To do: {OPEN}", blocked(&closed));
+    }
 }

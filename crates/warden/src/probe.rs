@@ -28,11 +28,11 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn works(name: &'static str, found: impl Into<String>) -> Self {
+    pub(crate) fn works(name: &'static str, found: impl Into<String>) -> Self {
         Self { name, found: found.into(), advice: None }
     }
 
-    fn fails(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(crate) fn fails(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { name, found: found.into(), advice: Some(advice.into()) }
     }
 }

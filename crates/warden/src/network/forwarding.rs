@@ -9,7 +9,7 @@ use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 
-const SETTING: &str = "/proc/sys/net/ipv4/ip_forward";
+pub(super) const SETTING: &str = "/proc/sys/net/ipv4/ip_forward";
 const NOTE: &str = "/run/dockless.forwarding";
 
 /// Held while packets must be forwarded.

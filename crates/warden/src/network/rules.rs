@@ -4,7 +4,7 @@
 //! socket it was made through is: nothing has to be cleaned up after a crash.
 
 use super::range::AddressRange;
-use dockless_sys::netlink::{APPEND, Attributes, Batch, CREATE, EXCLUSIVE, Netlink};
+use dockless_sys::netlink::{APPEND, Attributes, Batch, CREATE, EXCLUSIVE, Netlink, attributes};
 use std::io;
 use std::net::Ipv4Addr;
 
@@ -279,6 +279,35 @@ impl Rule<'_, '_> {
         });
         self
     }
+}
+
+/// Chains of others, in the way of packets that are forwarded, that drop whatever no rule of theirs accepts: ours cannot
+/// overrule them.
+pub(super) fn closed_chains(netlink: &Netlink) -> io::Result<Vec<String>> {
+    const GET_CHAIN: u16 = NF_TABLES | 4;
+    const FORWARD: u32 = 2;
+    const DROP: u32 = 0;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
+    let number = |bytes: &[u8]| bytes.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+    let mut closed = Vec::new();
+    netlink.list(GET_CHAIN, &[0; 4], |body| {
+        let (mut table, mut chain, mut hook, mut policy) = (String::new(), String::new(), None, None);
+        for (kind, value) in attributes(body.get(4..).unwrap_or_default()) {
+            match kind {
+                1 => table = text(value),
+                3 => chain = text(value),
+                4 => hook = attributes(value).find(|(kind, _)| *kind == 1).and_then(|(_, value)| number(value)),
+                5 => policy = number(value),
+                _ => {}
+            }
+        }
+        // Of IP: 1 both versions, 2 the fourth. Ours are open for each other.
+        let ip = matches!(body.first(), Some(1 | 2));
+        if ip && hook == Some(FORWARD) && policy == Some(DROP) && !table.starts_with("dockless-") {
+            closed.push(format!("chain {chain} of table {table}"));
+        }
+    })?;
+    Ok(closed)
 }
 
 /// A link's name as the kernel compares it.

@@ -68,7 +68,10 @@ fn being_made(pending: &Pending) -> Option<&InstanceId> {
 pub(super) fn make(plan: Option<&EgressPlan>, run: &Path, home: &File) -> Result<Option<Network>, WardenError> {
     let Some(plan) = plan else { return Ok(None) };
     match Network::make(plan, run, home) {
-        Ok(network) => Ok(Some(network)),
+        Ok(network) => {
+            crate::network::warn_of_firewalls();
+            Ok(Some(network))
+        }
         Err(error) if plan.required => Err(error),
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
