@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,7 +25,7 @@ pub struct Outside {
     /// Of the world.
     pub address: Ipv4Addr,
     asked: Arc<Mutex<Vec<String>>>,
-    _turn: File,
+    _turn: UnixListener,
 }
 
 impl Outside {
@@ -38,9 +40,9 @@ impl Outside {
     pub fn start() -> Self {
         let (number, turn) = (0..MOST)
             .find_map(|number| {
-                let file = File::create(format!("/tmp/dockless-test-outside-{number}")).ok()?;
-                let taken = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
-                taken.is_ok().then_some((number, file))
+                // A name that only one process can have, and that goes with it.
+                let name = UnixAddr::from_abstract_name(format!("dockless-test-outside-{number}")).ok()?;
+                Some((number, UnixListener::bind_addr(&name).ok()?))
             })
             .expect("a world is free");
         let name = format!("dlout{number}");
