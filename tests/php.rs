@@ -1,6 +1,6 @@
 //! Functions in PHP: pages anywhere in a folder, what they find in `$_SERVER`, and every way to fail.
 
-use dockless_testkit::{Deployment, Options, PATIENCE, Request, Server, process, wait_until};
+use dockless_testkit::{Deployment, Files, Options, PATIENCE, Request, Server, process, wait_until};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -116,6 +116,27 @@ fn failures_are_named_for_everybody_and_explained_in_the_log() {
     let broken = connection.response("GET");
     assert!(broken.is_err(), "an answer that broke off does not look whole: {broken:?}");
     let _ = server.logged(&php, "too late to say so");
+    server.stop();
+}
+
+#[test]
+fn builds_name_functions_in_each_language() {
+    let server = Server::start(options());
+    let files = Files::new()
+        .with("date.py", "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'python']")
+        .with("contact.php", "<?php require 'lib.php'; echo LANGUAGE;")
+        .with("lib.php", "<?php const LANGUAGE = 'php';")
+        .with("index.js", "module.exports = (req, res) => res.end('node')")
+        .with(
+            "now.json",
+            r#"{"version":2,"builds":[{"src":"*.py","use":"@now/python"},{"src":"contact.php","use":"@now/php"},
+                {"src":"index.js","use":"@now/node"}]}"#,
+        );
+    let deployment = server.deploy(&files);
+    for (path, text) in [("/date.py", "python"), ("/contact.php", "php"), ("/index.js", "node")] {
+        assert_eq!(deployment.get(path).expect(200).text(), text, "{path}");
+    }
+    assert_eq!(deployment.get("/lib.php").status(), 404);
     server.stop();
 }
 

@@ -1,5 +1,6 @@
 //! From names of files to a plan.
 
+use crate::plan::MAX_BUNDLED_FILES;
 use crate::{
     BuildError, Container, MAX_BUNDLE_BYTES, Plan, Project, Source, SourceFile, Step, documents,
     functions::{self, Functions},
@@ -81,6 +82,13 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
         egress,
         warnings: Vec::new(),
     };
+    // Before a list is made of each: an output that names every file for every function grows with the square of them.
+    let pages = source.files.keys().filter(|path| path.extension() == Some("php")).count();
+    let of = |step: &Step| plan.shared.len() + if step.language == "php" { pages } else { 1 };
+    let files = plan.steps.iter().map(of).max().unwrap_or_default();
+    if plan.steps.iter().map(of).sum::<usize>() > MAX_BUNDLED_FILES {
+        return Err(BuildError::TooManyFiles { functions: plan.steps.len(), files });
+    }
     // What is traced is checked when it is known.
     if plan.project.is_none() {
         for step in &plan.steps {
@@ -350,6 +358,16 @@ mod tests {
         ] {
             assert_eq!(ask(&plan, path).map(|(output, _)| output).as_deref(), output, "{path}");
         }
+    }
+
+    #[test]
+    fn an_application_of_thousands_of_pages_is_refused_at_once() {
+        let pages: Vec<String> = (0..1000).map(|number| format!("admin/{number}.php")).collect();
+        let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
+        let error = detect(&source(&pages)).unwrap_err();
+        assert_eq!(error.code(), "too_many_files");
+        assert!(error.hint().unwrap().contains("Dockerfile"));
+        assert_eq!(detect(&source(&pages[..500])).unwrap().steps.len(), 500);
     }
 
     #[test]

@@ -223,6 +223,14 @@ pub enum BuildError {
     /// The interpreter came without an installer of packages.
     #[error("this server has no pip")]
     NoPip,
+    /// Many functions, each with many files.
+    #[error("{functions} functions with up to {files} files each are more than a deployment may hold")]
+    TooManyFiles {
+        /// How many.
+        functions: usize,
+        /// In the largest of their bundles.
+        files: usize,
+    },
     /// This node has no interpreter.
     #[error("this server has no {language} runtime")]
     NoRuntime {
@@ -287,6 +295,7 @@ impl BuildError {
             Self::Unpack { .. } => "internal_build_error",
             Self::BundleTooLarge { .. } => "lambda_size_exceeded",
             Self::Requirements { .. } => "bad_requirements",
+            Self::TooManyFiles { .. } => "too_many_files",
             Self::NoPip => "pip_missing",
             Self::NoRuntime { .. } => "runtime_missing",
         }
@@ -367,6 +376,9 @@ impl BuildError {
             Self::Requirements { .. } => {
                 "write it anew with its own tool, or name the packages in requirements.txt".to_owned()
             }
+            Self::TooManyFiles { .. } => "keep files that are no function in folders whose names begin with an underscore, or \
+                deploy the application as a server, with a Dockerfile"
+                .to_owned(),
             Self::NoPip => {
                 "install it on the server (apt install python3-pip) and restart the server, or upload the packages in _vendor/"
                     .to_owned()

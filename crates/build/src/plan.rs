@@ -10,6 +10,9 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Largest bundle of a function, unpacked.
 pub const MAX_BUNDLE_BYTES: u64 = 50 * 1024 * 1024;
 
+/// Files of all bundles of a deployment together, each counted as often as it is in one: its output lists them.
+pub(crate) const MAX_BUNDLED_FILES: usize = 500_000;
+
 /// The whole of a build, decided before anything runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
