@@ -43,7 +43,7 @@ impl Pattern {
             let whole = format!("^(?:{src})$");
             Engine::compile(index, &whole, ignore_case)
         })?;
-        let prefix = if src.contains('|') || src.contains("(?") { String::new() } else { literal_prefix(src) };
+        let prefix = if has_alternatives(src) { String::new() } else { literal_prefix(src) };
         let first = src.trim_start_matches(['(', '?', ':']).chars().next();
         let is_bare = first.is_some_and(|first| first.is_alphanumeric() || first == '_');
         Ok(Self { engine, is_bare, prefix, ignore_case })
@@ -127,7 +127,23 @@ impl Engine {
     }
 }
 
-/// The text that a pattern without alternatives and flags begins with.
+/// Whether there may be an alternative outside all groups. Sets of characters could hide a parenthesis: with one the answer
+/// is yes.
+fn has_alternatives(src: &str) -> bool {
+    let (mut depth, mut chars) = (0_usize, src.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            '|' if depth == 0 || src.contains('[') => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// The text that a pattern without alternatives begins with.
 fn literal_prefix(src: &str) -> String {
     let mut prefix = String::new();
     let mut rest = src.chars().peekable();
@@ -166,6 +182,18 @@ mod tests {
         ] {
             assert_eq!(literal_prefix(src), prefix, "{src}");
         }
+    }
+
+    #[test]
+    fn alternatives_are_seen() {
+        for (src, has) in
+            [("/a|/b", true), ("/(a|b)", false), ("/\\(|b", true), ("/[(]|b", true), ("/(a)|b", true), ("/a", false)]
+        {
+            assert_eq!(has_alternatives(src), has, "{src}");
+            let pattern = Pattern::compile(0, src, false).unwrap();
+            assert_eq!(pattern.path(if has { "b" } else { "/a" }).unwrap().is_some(), src != "/a|/b", "{src}");
+        }
+        assert!(Pattern::compile(0, "/a|/b", false).unwrap().path("/b").unwrap().is_some());
     }
 
     #[test]
