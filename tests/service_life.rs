@@ -173,6 +173,68 @@ fn a_crash_loop_is_slowed_and_said() {
 }
 
 #[test]
+fn as_many_as_wanted_are_kept_without_being_asked_for() {
+    let Some(kit) = Kit::start(SHORT) else { return };
+    let service = kit.deploy("kept", &kit.image(), &["--timeout", "1s", "--duration", "4s"]);
+    let running = || {
+        let instances = kit.server.instances().into_iter();
+        let ready = instances.filter(|instance| instance.state != InstanceState::Draining);
+        ready.map(|instance| instance.id.to_string()).collect::<Vec<_>>()
+    };
+    let scale = |arguments: &[&str]| {
+        let url = service.authority();
+        let _ = kit.server.cli(&[&["scale", &url], arguments].concat()).ok();
+    };
+    assert!(running().is_empty());
+    scale(&["2", "5"]);
+    wait_until("two instances", PATIENCE, || running().len() == 2);
+    let first = running();
+    // Past their idle timeout they are there, and past their duration others.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(running(), first, "they were stopped for being idle");
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(6) {
+        assert!(running().len() >= 2, "others were not there before they went: {:?}", running());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(running().iter().all(|id| !first.contains(id)), "they outlive their duration");
+
+    // Killed, slept, handed over: two are there again.
+    let again = |what: &str| {
+        wait_until(what, PATIENCE, || running().len() == 2);
+        assert_eq!(service.get("/x").expect(200).text(), "GET /x");
+    };
+    for instance in kit.server.instances() {
+        process::signal(instance.pid.expect("a process"), rustix::process::Signal::KILL);
+    }
+    again("two after a kill");
+    let _ = kit.server.cli(&["sleep", &service.authority()]).ok();
+    again("two after sleep");
+    let _ = kit.server.cli(&["upgrade"]).ok();
+    again("two after an upgrade");
+    let server = kit.server.servers().pop().expect("a server runs");
+    process::signal(server.pid, rustix::process::Signal::KILL);
+    eventually("an answer of the next server", PATIENCE, || {
+        service.open().send(&Request::get("/x")).ok().filter(|answer| answer.status() == 200)
+    });
+    again("two after a crash");
+
+    scale(&["0"]);
+    wait_until("none when switched off", PATIENCE, || kit.server.instances().is_empty());
+    let off = service.send(&Request::get("/").header("accept", "application/json"));
+    assert_eq!((off.status(), off.code()), (503, Some("DEPLOYMENT_DISABLED")), "{off:?}");
+    scale(&["1", "1"]);
+    wait_until("one", PATIENCE, || running().len() == 1);
+    scale(&["auto"]);
+    wait_until("none, after the idle timeout", PATIENCE, || kit.server.instances().is_empty());
+    scale(&["1", "1"]);
+    wait_until("one", PATIENCE, || running().len() == 1);
+    let _ = kit.server.cli(&["rm", &service.authority(), "--yes"]).ok();
+    wait_until("none when removed", PATIENCE, || kit.server.instances().is_empty());
+    kit.server.stop();
+}
+
+#[test]
 fn memory_is_told_over_a_life() {
     let Some(kit) = Kit::start(SHORT) else { return };
     let service = kit.deploy("memory", &kit.image(), &[]);

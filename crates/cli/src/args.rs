@@ -95,8 +95,8 @@ pub enum Command {
     /// Switch a deployment off and on, or bound its instances
     ///
     /// 0 switches it off: its addresses answer 503 and its instances are retired. Any other scale switches it on. The most
-    /// holds for each function and service, from the next start on: requests beyond it wait. The least is kept with the
-    /// deployment; this version starts no instance before it is asked for.
+    /// holds for each function and service, from the next start on: requests beyond it wait. The least is started before
+    /// anybody asks, never stopped for being idle, and replaced where one ends.
     Scale(scale::Args),
     /// Retire a deployment's instances now
     ///

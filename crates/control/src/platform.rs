@@ -29,6 +29,9 @@ pub trait Platform: Send + Sync + 'static {
     /// Retires a deployment's idle instances now and its busy ones after their request; says how many.
     fn sleep(&self, deployment: DeploymentId) -> BoxFuture<'_, usize>;
 
+    /// The deployment is switched off: retires its instances and keeps none. Says how many.
+    fn switch_off(&self, deployment: DeploymentId) -> BoxFuture<'_, usize>;
+
     /// The deployment was removed: retires its instances and deletes its logs. Doing it twice is no error.
     fn forget(&self, deployment: DeploymentId) -> BoxFuture<'_, Result<(), Trouble>>;
 

@@ -1,7 +1,7 @@
 //! How many instances the programs of a deployment are to have.
 
 use crate::{Caller, Control, Error, Refusal};
-use dockless_model::Scale;
+use dockless_model::{Host, Scale};
 use dockless_wire::{Auto, InstancesByRegion, RegionInstances, ScaleMax, ScaleRule, ScaleRules};
 
 impl Control {
@@ -28,9 +28,17 @@ impl Control {
         tracing::info!(deployment = %deployment.id, min = scale.min, max = ?scale.max, "deployment scaled");
         self.poll().await?;
         if scale.is_disabled() {
-            self.platform().sleep(deployment.id.clone()).await;
+            self.platform().switch_off(deployment.id.clone()).await;
         }
         self.deployment(caller, deployment.id.as_str()).await
+    }
+
+    /// Hosts of the READY deployments, of all accounts, that have instances though nobody asks.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn kept(&self) -> Result<Vec<Host>, Error> {
+        Ok(self.db().kept().await?)
     }
 
     /// The instances of a deployment, for each region that it is in.

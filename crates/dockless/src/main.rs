@@ -11,6 +11,7 @@ mod builds;
 mod config;
 mod dev_ca;
 mod doctor;
+mod keeping;
 mod ledger;
 mod listen;
 mod platform;

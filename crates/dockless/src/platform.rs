@@ -115,6 +115,13 @@ impl Platform for Machine {
         Box::pin(async move { self.pool.sleep(&deployment).await })
     }
 
+    fn switch_off(&self, deployment: DeploymentId) -> BoxFuture<'_, usize> {
+        Box::pin(async move {
+            self.pool.keep_none(&deployment);
+            self.pool.sleep(&deployment).await
+        })
+    }
+
     fn forget(&self, deployment: DeploymentId) -> BoxFuture<'_, Result<(), Trouble>> {
         Box::pin(async move {
             self.pool.forget(&deployment).await;

@@ -1,5 +1,6 @@
 //! The unprivileged server process: everything put together, and taken apart in order.
 
+use crate::keeping::Keeping;
 use crate::ledger::{End, Ends, Ledger};
 use crate::listen::Role;
 use crate::platform::{Hosts, Machine, REGION};
@@ -162,22 +163,23 @@ async fn run(
     let mut gateway_config = GatewayConfig::new(config.domain.clone());
     gateway_config.server_timing = config.server_timing;
     let hand_over = Drain { idle_grace: gateway_config.idle_timeout, ..gateway_config.drain };
-    let gateway = Gateway::new(
-        Arc::new(Hosts { control: control.clone(), ledger: ledger.clone(), node: node.clone() }),
-        pool.clone(),
-        blobs,
-        api_service(control.clone()),
-        gateway_config,
-    );
+    let directory = Arc::new(Hosts { control: control.clone(), ledger: ledger.clone(), node: node.clone() });
+    let gateway =
+        Gateway::new(Arc::clone(&directory) as _, pool.clone(), blobs, api_service(control.clone()), gateway_config);
     let hosts = gateway.hosts();
-    control.on_change(move |change| match change {
-        Change::Host(host) => hosts.forget(host),
-        Change::Removed(deployment) => hosts.forget_deployment(deployment),
-        Change::All => hosts.clear(),
+    let keeping = Keeping { hosts: directory, pool: pool.clone(), nudge: Arc::default() };
+    let nudge = keeping.nudge.clone();
+    control.on_change(move |change| {
+        match change {
+            Change::Host(host) => hosts.forget(host),
+            Change::Removed(deployment) => hosts.forget_deployment(deployment),
+            Change::All => hosts.clear(),
+        }
+        nudge.notify_one();
     });
     let closing_books = CancellationToken::new();
-    let (ends, keeping) = ledger.keep(control.clone(), pool.clone(), closing_books.clone());
-    let keeping = tokio::spawn(keeping);
+    let (ends, counting) = ledger.keep(control.clone(), pool.clone(), closing_books.clone());
+    let counting = tokio::spawn(counting);
     let server = Server {
         node,
         pool,
@@ -220,11 +222,14 @@ async fn run(
         server.answer_inside(sockets, &config_inside, tls.filter(|_| config_inside.https));
     }
     server.listeners.close();
+    // What a former server kept is taken in by now.
+    let retiring = server.retiring.clone();
+    server.loops.spawn(async move { keeping.run(retiring).await });
     server.node.serving().await.context("the warden does not want this server")?;
     server.live(&mut events, hand_over, Duration::from_millis(config.grace_ms)).await;
     ending.cancel();
     closing_books.cancel();
-    if keeping.await.is_err() {
+    if counting.await.is_err() {
         tracing::warn!("the last usage is not written down");
     }
     Ok(())

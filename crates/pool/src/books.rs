@@ -26,6 +26,8 @@ use tokio::time::Instant;
 
 /// Pause after a start that a cap or a full machine refused.
 const RETRY: Duration = Duration::from_millis(100);
+/// Pause after a start that failed though nobody waited for it: there is nobody to tell, and another one follows.
+const ALONE: Duration = Duration::from_secs(1);
 /// How often an instance that is not frozen is looked at though nothing is told: a lease changes dates without waking
 /// the keeper, because most never matter.
 pub const AT_LEAST_EVERY: Duration = Duration::from_secs(1);
@@ -107,6 +109,31 @@ impl<O: Occupant, W: Waiter> Books<O, W> {
         (0..self.groups.len()).map(|index| (index, self.turn(index, now))).collect()
     }
 
+    /// So many instances of a function are kept from now on though nobody asks. Says its index.
+    pub fn keep(
+        &mut self,
+        spec: &Arc<Spec>,
+        account: impl FnOnce() -> Arc<Account>,
+        kept: u32,
+        now: Instant,
+    ) -> (usize, Todo<O, W>) {
+        let index = self.group_of(spec, account);
+        self.groups[index].kept = usize::try_from(kept).unwrap_or(usize::MAX);
+        (index, self.turn(index, now))
+    }
+
+    /// No instance is kept any more.
+    pub fn keep_none(&mut self, now: Instant) -> Todos<O, W> {
+        self.groups.iter_mut().for_each(|group| group.kept = 0);
+        self.look_all(now)
+    }
+
+    /// Whether instances are kept.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.groups.iter().any(|group| group.kept > 0)
+    }
+
     /// A start has come to an end: what is made of the instance, by the key that it gets.
     pub fn started(&mut self, index: usize, now: Instant, occupant: impl FnOnce(u64) -> O) -> (u64, Todo<O, W>) {
         let group = &mut self.groups[index];
@@ -157,15 +184,16 @@ impl<O: Occupant, W: Waiter> Books<O, W> {
         now: Instant,
     ) -> (Option<Instant>, Todo<O, W>) {
         let group = &mut self.groups[index];
+        let alone = group.waiting.is_empty();
         let (code, pause) = match failure {
             Failure::Capped | Failure::Crowded => (None, Some(RETRY)),
             Failure::NoRoom => (Some(Code::NoRoom), None),
             Failure::Boot => {
-                (Some(Code::BootFailed), group.spec.service().is_some().then(|| group.back_off()).flatten())
+                (Some(Code::BootFailed), (alone || group.spec.service().is_some()).then(|| group.back_off()).flatten())
             }
             Failure::Internal => (Some(Code::Internal), None),
         };
-        let retry = pause.map(|pause| now + pause);
+        let retry = pause.max(alone.then_some(ALONE)).map(|pause| now + pause);
         group.fleet.booting = group.fleet.booting.saturating_sub(1);
         group.count(-1);
         group.start_after = retry.or(group.start_after);
@@ -287,11 +315,15 @@ impl<O: Occupant, W: Waiter> Books<O, W> {
         self.groups.iter_mut().flat_map(|group| group.waiting.drain(..)).map(|(waiter, _)| waiter).collect()
     }
 
-    /// The idle instance that was not used for longest, of this account if one is named: since when, its group and key.
+    /// The idle instance that was not used for longest and is not kept, of this account if one is named: since when, its group and key.
     #[must_use]
     pub fn stalest(&self, account: Option<&AccountId>) -> Option<(Instant, usize, u64)> {
         let groups = self.groups.iter().enumerate();
         let groups = groups.filter(|(_, group)| account.is_none_or(|account| group.spec.account == *account));
+        let groups = groups.filter(|(_, group)| {
+            let stays = |member: &&Member<O>| member.leaving.is_none() && member.phase != Phase::Draining;
+            group.fleet.members.iter().filter(stays).count() > group.kept
+        });
         let members = groups.flat_map(|(index, group)| group.fleet.members.iter().map(move |member| (index, member)));
         let idle = members.filter_map(|(index, member)| match member.phase {
             Phase::Idle { since, .. } if member.leaving.is_none() => Some((since, index, member.key)),
@@ -372,6 +404,13 @@ impl<O: Occupant, W: Waiter> Books<O, W> {
                 Action::Leave(key) => {
                     if let Some(member) = group.member(key) {
                         member.leaving = Some(now);
+                    }
+                }
+                Action::Keep(key) => {
+                    if let Some(member) = group.member(key)
+                        && let Phase::Idle { since, .. } = &mut member.phase
+                    {
+                        *since = now;
                     }
                 }
                 Action::Freeze(key) => {

@@ -105,6 +105,29 @@ impl Desk {
         Queued { index, place: place.map(|()| receiver).map_err(refused), todo: self.hand_out(index, decided) }
     }
 
+    /// So many instances of a function are kept from now on.
+    pub(crate) fn keep(
+        self: &Arc<Self>,
+        spec: &Arc<Spec>,
+        account: impl FnOnce() -> Arc<Account>,
+        kept: u32,
+        now: Instant,
+    ) -> (usize, Todo) {
+        let (index, decided) = self.books().keep(spec, account, kept, now);
+        (index, self.hand_out(index, decided))
+    }
+
+    /// None is kept any more.
+    pub(crate) fn keep_none(self: &Arc<Self>, now: Instant) -> Vec<(usize, Todo)> {
+        let decided = self.books().keep_none(now);
+        self.hand_out_all(decided)
+    }
+
+    /// Whether instances are kept.
+    pub(crate) fn keeps(&self) -> bool {
+        self.books().keeps()
+    }
+
     /// Plans again: time has passed, or something outside has changed.
     pub(crate) fn look(self: &Arc<Self>, index: usize, now: Instant) -> Todo {
         let decided = self.books().look(index, now);

@@ -10,6 +10,8 @@
 //! An instance of a service goes between Idle and Serving instead, with as many leases as its concurrency. When its life
 //! is over a replacement is started, and it takes requests until that is there; then it leaves, and what is still open
 //! after the farewell is cut. One that nobody has used for a while is retired instead.
+//!
+//! So many as its owner wants kept are started though nobody waits, and are not retired for being idle.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -116,6 +118,8 @@ pub struct Limits {
     pub max_instances: usize,
     /// Instances that its account may still start.
     pub room: usize,
+    /// Instances that are kept though nobody asks.
+    pub kept: usize,
     /// Idle instances to give up, for others of the account who have waited for longer.
     pub yields: usize,
     /// Nothing is started before.
@@ -147,6 +151,8 @@ pub enum Action {
     Replace(u64),
     /// Its life is over and there is no room for another: it takes no more requests.
     Leave(u64),
+    /// It is idle for too long and one of those that are kept: its time begins anew.
+    Keep(u64),
     /// Freeze it.
     Freeze(u64),
     /// End it: idle for too long, or told to leave.
@@ -160,7 +166,7 @@ pub enum Action {
 /// Decides. Doing all of it makes the next plan at the same time empty, but for demand that nothing can be done about.
 #[must_use]
 pub fn plan<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) -> Vec<Action> {
-    let given_up = given_up(fleet, limits);
+    let given_up = given_up(fleet, limits, now);
     let mut actions: Vec<_> = given_up.iter().copied().map(Action::Retire).collect();
     let mut waiting = demand.waiting;
     while waiting > 0 {
@@ -184,22 +190,32 @@ pub fn plan<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) 
     let starts = starts(waiting, fleet, limits, now);
     actions.extend(std::iter::repeat_n(Action::Start, starts));
     let mut free = room(fleet, limits) - starts;
+    let mut spare = spare(fleet, limits, now).saturating_sub(given_up.len());
     let may_start = limits.start_after.is_none_or(|after| now >= after);
     for member in &fleet.members {
         let key = member.key;
         let is_leased = actions.contains(&Action::Lease(key));
         let is_over = limits.life.is_some_and(|life| now >= member.born + life);
+        let is_kept = spare == 0 && !limits.draining && member.leaving.is_none() && !given_up.contains(&key);
         let serves = match member.phase {
             Phase::Serving { .. } => true,
             Phase::Idle { since, .. } => {
                 // What was never used is as old as its life: one replacement does not follow another.
-                is_leased || (since > member.born && now < since + RECENTLY.min(limits.idle_timeout))
+                is_leased || is_kept || (since > member.born && now < since + RECENTLY.min(limits.idle_timeout))
             }
             _ => is_leased,
         };
         if serves && is_over && !member.replaced && member.leaving.is_none() {
             // A server that hands over has its successor start what is needed.
             let idle = matches!(member.phase, Phase::Idle { .. }) && !is_leased;
+            if let Phase::Idle { since, .. } = member.phase
+                && idle
+                && is_kept
+                && free > 0
+                && now >= since + limits.idle_timeout
+            {
+                actions.push(Action::Keep(key));
+            }
             if idle && (free == 0 || limits.draining) {
                 actions.push(if limits.draining { Action::Release(key) } else { Action::Retire(key) });
             } else if free == 0 || limits.draining {
@@ -218,7 +234,13 @@ pub fn plan<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) 
             Phase::Idle { since, .. }
                 if member.leaving.is_some() || (is_over && !member.replaced) || now >= since + limits.idle_timeout =>
             {
-                Some(Action::Retire(key))
+                let is_timely = (member.replaced || !is_over) && member.leaving.is_none();
+                if is_kept && is_timely {
+                    Some(Action::Keep(key))
+                } else {
+                    spare = spare.saturating_sub(usize::from(member.leaving.is_none()));
+                    Some(Action::Retire(key))
+                }
             }
             Phase::Idle { since, warmth: Warmth::Running }
                 if limits.freezes && member.loaded && now >= since + limits.grace =>
@@ -239,7 +261,7 @@ pub fn plan<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) 
 }
 
 /// Idle instances that go though they could be used: those that were not used for longest.
-fn given_up<T>(fleet: &Fleet<T>, limits: &Limits) -> Vec<u64> {
+fn given_up<T>(fleet: &Fleet<T>, limits: &Limits, now: Instant) -> Vec<u64> {
     if limits.yields == 0 {
         return Vec::new();
     }
@@ -249,7 +271,7 @@ fn given_up<T>(fleet: &Fleet<T>, limits: &Limits) -> Vec<u64> {
     });
     let mut idle: Vec<_> = idle.collect();
     idle.sort_unstable();
-    idle.into_iter().take(limits.yields).map(|(_, key)| key).collect()
+    idle.into_iter().take(limits.yields.min(spare(fleet, limits, now))).map(|(_, key)| key).collect()
 }
 
 /// How many to start for the requests that got no idle instance.
@@ -263,13 +285,38 @@ fn starts<T>(waiting: usize, fleet: &Fleet<T>, limits: &Limits, now: Instant) ->
     };
     let coming = fleet.booting + fleet.members.iter().filter(settling).count();
     let wanted = waiting.div_ceil(limits.concurrency.max(1)).saturating_sub(coming);
-    wanted.min(room(fleet, limits))
+    let kept = if limits.draining { 0 } else { limits.kept };
+    let missing = kept.saturating_sub(fleet.booting + staying(fleet, now));
+    wanted.max(missing).min(room(fleet, limits))
+}
+
+/// Instances that are neither on their way out nor about to be.
+#[must_use]
+pub fn staying<T>(fleet: &Fleet<T>, now: Instant) -> usize {
+    let stays = |member: &&Member<T>| {
+        member.leaving.is_none()
+            && match member.phase {
+                Phase::Idle { .. } | Phase::Serving { .. } => true,
+                Phase::Busy { deadline } => now < deadline + SLACK,
+                Phase::Finishing { deadline, .. } | Phase::Abandoned { deadline, .. } => now < deadline,
+                Phase::Draining => false,
+            }
+    };
+    fleet.members.iter().filter(stays).count()
+}
+
+/// Instances beyond those that are kept.
+#[must_use]
+pub fn spare<T>(fleet: &Fleet<T>, limits: &Limits, now: Instant) -> usize {
+    staying(fleet, now).saturating_sub(limits.kept)
 }
 
 /// How many more would be started if the account had room for them.
 #[must_use]
 pub fn short<T>(demand: Demand, fleet: &Fleet<T>, limits: &Limits, now: Instant) -> usize {
-    if limits.room > 0 { 0 } else { starts(demand.waiting, fleet, &Limits { room: usize::MAX, ..*limits }, now) }
+    // What is kept pushes nobody out.
+    let unbounded = Limits { room: usize::MAX, kept: 0, ..*limits };
+    if limits.room > 0 { 0 } else { starts(demand.waiting, fleet, &unbounded, now) }
 }
 
 /// Instances that may still be started.

@@ -82,8 +82,24 @@ impl Pool {
         Err(Refusal::new(Code::InstanceDied, format!("{TRIES} instances were gone before the request")))
     }
 
+    /// So many instances of a function are kept from now on though nobody asks for them: started, not retired for being
+    /// idle, and replaced. Telling it again changes nothing.
+    pub fn keep(&self, spec: &Arc<Spec>, kept: u32) {
+        let desk = self.0.desk(&spec.deployment);
+        let (index, todo) = desk.keep(spec, || self.0.account(&spec.account), kept, Instant::now());
+        self.0.perform(&desk, index, todo);
+    }
+
+    /// No instance of a deployment is kept any more.
+    pub fn keep_none(&self, deployment: &DeploymentId) {
+        if let Some(desk) = self.0.find(deployment) {
+            let todos = desk.keep_none(Instant::now());
+            self.0.perform_all(&desk, todos);
+        }
+    }
+
     /// Retires a deployment's instances: idle ones now, and this ends when they are gone; the others after their
-    /// request. The next request starts a new one. Says how many.
+    /// request. The next request starts a new one, and so do those that are kept. Says how many.
     pub async fn sleep(&self, deployment: &DeploymentId) -> usize {
         let Some(desk) = self.0.find(deployment) else { return 0 };
         let (idle, count, todos) = desk.dismiss(Instant::now());
@@ -101,6 +117,7 @@ impl Pool {
     /// A deployment is removed: who waits is refused, its instances go.
     pub async fn forget(&self, deployment: &DeploymentId) {
         if let Some(desk) = self.0.find(deployment) {
+            self.keep_none(deployment);
             desk.refuse_all(&Refusal::new(Code::DeploymentNotFound, "the deployment is removed"));
             self.sleep(deployment).await;
         }
@@ -286,7 +303,7 @@ impl Inner {
     /// Clears away desks where nobody sits or waits. Whoever holds one still uses it, so that one is left.
     fn tidy(&self) {
         let mut desks = self.desks.write().unwrap_or_else(PoisonError::into_inner);
-        desks.retain(|_, desk| Arc::strong_count(desk) > 1 || !desk.is_empty());
+        desks.retain(|_, desk| Arc::strong_count(desk) > 1 || !desk.is_empty() || desk.keeps());
     }
 
     fn find(&self, deployment: &DeploymentId) -> Option<Arc<Desk>> {

@@ -20,7 +20,9 @@ impl World {
         let need = waiting.div_ceil(limits.concurrency);
         let before = fleet.booting - started;
         let replaced = fleet.members.iter().filter(|member| member.replaced && member.leaving.is_none()).count();
-        if started > need.saturating_sub(before) + replaced {
+        let staying = plan::staying(fleet, now);
+        let missing = limits.kept.saturating_sub(before + staying);
+        if started > need.saturating_sub(before).max(missing) + replaced {
             let detail =
                 format!("{started} starts beside {before} for {waiting} that wait, {} at once", limits.concurrency);
             return Err(Broken::new(Promise::Starts, detail));
@@ -31,6 +33,10 @@ impl World {
         if may && room > 0 && fleet.booting + settling < need {
             let detail = format!("{} starts for {waiting} that wait, room for {room} more", fleet.booting);
             return Err(Broken::new(Promise::Starts, detail));
+        }
+        if may && room > 0 && !limits.draining && fleet.booting + staying < limits.kept {
+            let detail = format!("{} starts and {staying} instances where {} are kept", fleet.booting, limits.kept);
+            return Err(Broken::new(Promise::Kept, detail));
         }
         let rest = plan::plan(Demand { waiting }, fleet, &limits, now);
         if !rest.is_empty() {
@@ -100,8 +106,6 @@ impl World {
         let held = self
             .requests
             .iter()
-            .rev()
-            .take(4000)
             .filter(|request| request.seat.as_ref().is_some_and(|seat| seat.at == at && seat.key == member.key));
         let held = held.count();
         let said = match member.phase {

@@ -62,6 +62,8 @@ pub(crate) enum Event {
     LookAgain { server: usize, desk: usize, index: usize },
     /// Memory is looked at.
     Housekeeping { server: usize },
+    /// A server hears how many instances of a deployment are to be kept.
+    Keep { server: usize, desk: usize },
     /// A server that hands over looks whether it is done.
     DrainLook { server: usize },
     /// Something goes wrong, or an operator does something.

@@ -23,6 +23,8 @@ pub enum Promise {
     Farewell,
     /// Starts are as many as those who wait need: no more, and no fewer where there is room.
     Starts,
+    /// As many as their owner wants kept are there or on their way, where there is room.
+    Kept,
     /// What a plan decides is whole: planned again at once, there is nothing left to do.
     Whole,
     /// No more wait than the queue holds.

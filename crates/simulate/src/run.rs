@@ -77,6 +77,7 @@ fn play(seed: u64, steps: u64, bug: Option<Bug>) -> (World, u64, Result<(), Brok
             world.step(u64::MAX)?;
         }
         world.busy = false;
+        world.keep_none()?;
         let end = world.now + World::patience_at_the_end();
         while world.step(end)? {
             events += 1;

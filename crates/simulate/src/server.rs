@@ -22,6 +22,9 @@ impl World {
         self.servers.push(Server { alive: true, draining, desks, accounts, open: 0 });
         self.later(500 * MS, 500 * MS, Event::Housekeeping { server });
         self.later(MS, 50 * MS, Event::Adopt { server });
+        for desk in 0..self.town.deployments {
+            self.later(20 * MS, 100 * MS, Event::Keep { server, desk });
+        }
         server
     }
 
@@ -174,6 +177,39 @@ impl World {
         Ok(true)
     }
 
+    /// A server hears how many are to be kept.
+    pub(crate) fn keep_told(&mut self, server: usize, desk: usize) -> Result<(), Broken> {
+        if !self.servers[server].alive {
+            return Ok(());
+        }
+        let (kept, now) = (self.kept[desk], self.instant());
+        let shops = self.town.shops.iter().filter(|shop| shop.deployment == desk);
+        let shops: Vec<_> = shops.map(|shop| (shop.spec.clone(), shop.account)).collect();
+        for (spec, account) in shops {
+            let account = self.servers[server].accounts[account].clone();
+            let (index, todo) = self.servers[server].desks[desk].keep(&spec, || account, kept, now);
+            self.perform(At { server, desk, index }, todo)?;
+        }
+        Ok(())
+    }
+
+    /// Owners want none kept any more.
+    pub(crate) fn keep_none(&mut self) -> Result<(), Broken> {
+        self.kept.fill(0);
+        let now = self.instant();
+        for server in 0..self.servers.len() {
+            for desk in 0..self.town.deployments {
+                if self.servers[server].alive {
+                    let todos = self.servers[server].desks[desk].keep_none(now);
+                    for (index, todo) in todos {
+                        self.perform(At { server, desk, index }, todo)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn begin_start(&mut self, at: At) {
         let spec = self.servers[at.server].desks[at.desk].groups()[at.index].spec();
         let shop = self.town.shops.iter().position(|shop| Arc::ptr_eq(&shop.spec, spec)).unwrap_or(0);
@@ -226,7 +262,7 @@ impl World {
         self.tally.troubles += 1;
         let newest = self.newest();
         let alone = self.servers.iter().filter(|server| server.alive).count() == 1;
-        match self.random.index(9) {
+        match self.random.index(11) {
             0 if alone => {
                 self.new_server();
                 self.servers[newest].draining.store(true, Ordering::Relaxed);
@@ -251,6 +287,11 @@ impl World {
                 // The machine stood still.
                 self.now += self.random.within(MS, 3 * SECOND);
                 self.late_until = self.now + 2 * SECOND;
+            }
+            9 | 10 => {
+                let desk = self.random.index(self.town.deployments);
+                self.kept[desk] = self.random.pick(&[0, 1, 2, 4]);
+                self.later(0, 20 * MS, Event::Keep { server: newest, desk });
             }
             7 => self.wall_offset += i64::try_from(self.random.within(0, 7_200_000)).unwrap_or(0) - 3_600_000,
             _ => {}

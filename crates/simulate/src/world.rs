@@ -247,6 +247,8 @@ pub(crate) struct World {
     /// The truth beside it: living instances of functions and of accounts.
     pub(crate) of_shop: Vec<u32>,
     pub(crate) of_account: Vec<u32>,
+    /// How many instances of each function of a deployment its owner wants kept.
+    pub(crate) kept: Vec<u32>,
     pub(crate) deeds: Rc<RefCell<Vec<Deed>>>,
     pub(crate) bug: Option<Bug>,
     /// Requests come and things go wrong.
@@ -273,6 +275,7 @@ impl World {
         let mut world = Self {
             of_shop: vec![0; town.shops.len()],
             of_account: vec![0; town.accounts],
+            kept: vec![0; town.deployments],
             town,
             random,
             agenda: Agenda::default(),
@@ -370,6 +373,7 @@ impl World {
             Event::Adopted { process, server } => self.adopted(process, server),
             Event::LookAgain { server, desk, index } => self.look_again(At { server, desk, index }),
             Event::Housekeeping { server } => self.housekeeping(server),
+            Event::Keep { server, desk } => self.keep_told(server, desk),
             Event::DrainLook { server } => self.drain_look(server),
             Event::Trouble => self.trouble(),
         }

@@ -4,6 +4,20 @@ use crate::{Db, StoreError, change, row::Columns};
 use dockless_model::{AccountId, DeploymentId, Host, Scale, Timestamp};
 
 impl Db {
+    /// Own hosts of the READY deployments, of all accounts, of which instances are kept.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn kept(&self) -> Result<Vec<Host>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT own.host FROM deployments d JOIN hosts own ON own.deployment_id = d.id AND own.kind = 'deployment' \
+             WHERE d.state = 'READY' AND d.scale_min > 0 ORDER BY d.id",
+        )
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter().map(|row| row.noun("host")).collect()
+    }
+
     /// Scales a deployment of the account: whoever holds one of its hosts asks again. `false` if the account has none of
     /// that id.
     ///

@@ -169,6 +169,10 @@ impl Platform for Machine {
         async move { retired }.boxed()
     }
 
+    fn switch_off(&self, deployment: DeploymentId) -> BoxFuture<'_, usize> {
+        self.sleep(deployment)
+    }
+
     fn forget(&self, deployment: DeploymentId) -> BoxFuture<'_, Result<(), Trouble>> {
         self.0.forgotten.lock().unwrap().push(deployment);
         async { Ok(()) }.boxed()

@@ -27,6 +27,8 @@ pub struct Group<O, W> {
     pub(super) start_after: Option<Instant>,
     /// The last start was refused for a cap.
     pub(super) capped: bool,
+    /// Instances that are kept though nobody asks.
+    pub(super) kept: usize,
     /// Starts that failed in a row.
     pub(super) failures: u32,
     /// The member that was just started: whoever takes it now waited for that.
@@ -81,6 +83,7 @@ impl<O, W> Group<O, W> {
             concurrency: usize::try_from(spec.concurrency()).unwrap_or(1),
             max_instances: self.max_instances(),
             room: config.account_instances.saturating_sub(self.account.instances()),
+            kept: self.kept,
             yields: 0,
             start_after: self.start_after,
             grace: config.grace,
@@ -104,6 +107,7 @@ impl<O: Occupant, W: Waiter> Group<O, W> {
             account,
             start_after: None,
             capped: false,
+            kept: 0,
             failures: 0,
             fresh: None,
             next_key: 0,

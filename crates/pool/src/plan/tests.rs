@@ -8,6 +8,7 @@ fn limits() -> Limits {
         concurrency: 1,
         max_instances: 4,
         room: 100,
+        kept: 0,
         yields: 0,
         start_after: None,
         grace: 50 * MS,
@@ -164,6 +165,41 @@ fn services_share_instances_and_replace_them() {
 }
 
 #[test]
+fn as_many_as_wanted_are_kept() {
+    let now = Instant::now() + Duration::from_secs(100);
+    let idle = |ms: u32| Phase::Idle { since: now - ms * MS, warmth: Warmth::Frozen };
+    let rules = Limits { kept: 2, life: Some(10_000 * MS), ..limits() };
+    let with = |booting, phases: &[Phase]| {
+        let mut fleet = fleet(booting, phases);
+        fleet.members.iter_mut().for_each(|member| member.born = now - 5000 * MS);
+        fleet
+    };
+    let look = |fleet: &Fleet<()>, rules: &Limits| plan(Demand { waiting: 0 }, fleet, rules, now);
+    use Action::{Keep, Release, Replace, Retire, Start};
+    assert_eq!(look(&with(0, &[]), &rules), [Start, Start], "nobody waits");
+    assert_eq!(look(&with(1, &[]), &rules), [Start], "one is under way");
+    assert_eq!(
+        look(&with(0, &[Phase::Draining]), &Limits { room: 1, ..rules }),
+        [Start],
+        "as many as there is room for"
+    );
+    assert_eq!(look(&with(0, &[]), &Limits { start_after: Some(now + MS), ..rules }), [], "not yet again");
+    assert_eq!(look(&with(0, &[idle(2000), idle(2000)]), &rules), [Keep(0), Keep(1)]);
+    assert_eq!(look(&with(0, &[idle(2000), idle(2000), idle(3)]), &rules), [Retire(0), Keep(1)], "what is beyond goes");
+    assert_eq!(look(&with(0, &[idle(9), idle(3), idle(5)]), &Limits { yields: 3, ..rules }), [Retire(0)]);
+    assert_eq!(look(&with(0, &[idle(9)]), &Limits { draining: true, ..rules }), [Release(0)], "its heir keeps them");
+    let mut old = with(0, &[idle(2000), idle(3)]);
+    old.members[0].born = now - 10_000 * MS;
+    assert_eq!(look(&old, &rules), [Keep(0), Replace(0), Start], "replaced at the end of its life, though nobody asks");
+    assert_eq!(look(&old, &Limits { max_instances: 2, ..rules }), [Retire(0)], "where there is room for another");
+    old.members[0].leaving = Some(now);
+    assert_eq!(look(&old, &rules), [Start, Retire(0)], "what was sent away is followed by another");
+    let wait = Demand { waiting: 3 };
+    assert_eq!(plan(wait, &with(0, &[]), &rules, now), [Start; 3], "those who wait take them");
+    assert_eq!(short(Demand { waiting: 0 }, &with(0, &[]), &Limits { room: 0, ..rules }, now), 0);
+}
+
+#[test]
 fn what_has_not_loaded_is_not_frozen() {
     let now = Instant::now();
     let mut fleet = fleet(0, &[Phase::Idle { since: now, warmth: Warmth::Running }]);
@@ -276,7 +312,7 @@ impl World {
     fn perform(&mut self, action: Action) {
         let (now, limits) = (self.now, self.limits);
         let key = match action {
-            Action::Replace(_) | Action::Leave(_) => unreachable!("functions are not replaced"),
+            Action::Replace(_) | Action::Leave(_) | Action::Keep(_) => unreachable!("neither replaced nor kept"),
             Action::Start => {
                 self.fleet.booting += 1;
                 assert!(self.fleet.booting <= self.waiting.div_ceil(limits.concurrency), "more starts than requests");
