@@ -130,6 +130,23 @@ fn state_lives_exactly_as_long_as_its_instance() {
 }
 
 #[test]
+fn a_layer_that_is_missing_is_unpacked_again() {
+    let Some(kit) = Kit::start(&[]) else { return };
+    let service = kit.deploy("again", &kit.image(), &[]);
+    assert_eq!(service.get("/count").expect(200).text(), "1");
+    let _ = kit.server.cli(&["sleep", &service.authority()]).ok();
+    let layers = kit.server.data().join("layers");
+    let trees: Vec<_> = std::fs::read_dir(&layers).expect("layers").flatten().map(|entry| entry.path()).collect();
+    assert!(!trees.is_empty());
+    for tree in trees {
+        std::fs::remove_dir_all(&tree).expect("a tree can be taken away");
+    }
+    assert_eq!(service.get("/count").expect(200).text(), "1");
+    assert_eq!(std::fs::read_dir(&layers).expect("layers").count(), 1, "it is there again");
+    kit.server.stop();
+}
+
+#[test]
 fn a_service_that_ends_is_named_and_replaced() {
     let Some(kit) = Kit::start(&[]) else { return };
     let service = kit.deploy("ends", &kit.image(), &[]);

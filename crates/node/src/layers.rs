@@ -1,5 +1,6 @@
 //! Layers of images: from a blob to a tree that instances mount.
 
+use crate::node::Tools;
 use crate::{CallError, Node, UnpackError};
 use dockless_model::Digest;
 use dockless_model::image::Layer;
@@ -14,16 +15,7 @@ impl Node {
     /// # Errors
     /// See [`UnpackError`]; [`UnpackError::Refused`] is the layer's own fault.
     pub async fn unpack_layer(&self, layer: &Layer) -> Result<bool, UnpackError> {
-        let (blobs, blob) = (self.tools.imports.blobs.clone(), layer.blob);
-        let opened = tokio::task::spawn_blocking(move || blobs.open_file(&blob));
-        let file = opened.await.map_err(|error| UnpackError::Open(io::Error::other(error)))??;
-        match self.tools.warden.call(Verb::Unpack { diff_id: layer.diff_id }, &[file.into()]).await {
-            Ok((Answer::Unpacked { opaque }, _)) => Ok(opaque),
-            Ok(_) => Err(CallError::Confused("something else than a layer").into()),
-            Err(CallError::Refused(Refusal::Bad(why))) => Err(UnpackError::Refused(why)),
-            Err(CallError::Refused(Refusal::NoRoom(why))) => Err(UnpackError::NoRoom(why)),
-            Err(error) => Err(error.into()),
-        }
+        unpack(&self.tools, layer).await
     }
 
     /// Deletes an unpacked layer; one that is not there is deleted already.
@@ -35,6 +27,20 @@ impl Node {
             Err(CallError::Refused(Refusal::Unknown(_))) => Ok(()),
             other => other,
         }
+    }
+}
+
+/// See [`Node::unpack_layer`].
+pub(crate) async fn unpack(tools: &Tools, layer: &Layer) -> Result<bool, UnpackError> {
+    let (blobs, blob) = (tools.imports.blobs.clone(), layer.blob);
+    let opened = tokio::task::spawn_blocking(move || blobs.open_file(&blob));
+    let file = opened.await.map_err(|error| UnpackError::Open(io::Error::other(error)))??;
+    match tools.warden.call(Verb::Unpack { diff_id: layer.diff_id }, &[file.into()]).await {
+        Ok((Answer::Unpacked { opaque }, _)) => Ok(opaque),
+        Ok(_) => Err(CallError::Confused("something else than a layer").into()),
+        Err(CallError::Refused(Refusal::Bad(why))) => Err(UnpackError::Refused(why)),
+        Err(CallError::Refused(Refusal::NoRoom(why))) => Err(UnpackError::NoRoom(why)),
+        Err(error) => Err(error.into()),
     }
 }
 

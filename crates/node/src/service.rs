@@ -15,7 +15,7 @@ use crate::{CallError, Instance, Spec, StartError, Started, environment, groups}
 use dockless_model::InstanceId;
 use dockless_model::image::Process;
 use dockless_model::output::Service;
-use dockless_sandbox::protocol::{ImageWork, Origin, Verb, Work};
+use dockless_sandbox::protocol::{ImageWork, Origin, Refusal, Verb, Work};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,22 +94,35 @@ pub(crate) async fn prepare(tools: &Arc<Tools>) -> Result<Unfinished, StartError
     Ok(Unfinished::new(instance))
 }
 
-/// Has the warden give it its root, set owner and limits, and start the program.
+/// Has the warden give it its root, set owner and limits, and start the program. Trees of layers that are not there any
+/// more are made again from their blobs, once.
 async fn go(tools: &Arc<Tools>, instance: &Instance, spec: &Spec, service: &Service) -> Result<(), StartError> {
     crate::start::cut(tools, instance, spec).await?;
-    let image = ImageWork {
+    let image = || ImageWork {
         layers: service.image.layers.iter().map(|layer| layer.diff_id).collect(),
         process: Process { env: environment::of_service(spec, service), ..service.image.process.clone() },
         memory_bytes: service.slot.memory_bytes(),
     };
-    let verb = Verb::Go {
+    let verb = || Verb::Go {
         instance: instance.id().clone(),
-        work: Work::Image(Box::new(image)),
+        work: Work::Image(Box::new(image())),
         groups: groups::of(spec),
         cpu_weight: service.slot.cpu_weight(),
         tag: Tag::of(spec, tools.clock.now()),
     };
-    Ok(tools.warden.order(verb).await?)
+    match tools.warden.order(verb()).await {
+        Err(CallError::Refused(Refusal::Unknown(missing))) if instance.is_alive() => {
+            tracing::info!(deployment = %spec.deployment, missing, "layers are unpacked again");
+            for layer in &service.image.layers {
+                crate::layers::unpack(tools, layer).await.map_err(|error| StartError::Io {
+                    step: "unpack a layer of the image again",
+                    source: std::io::Error::other(error),
+                })?;
+            }
+            Ok(tools.warden.order(verb()).await?)
+        }
+        other => Ok(other?),
+    }
 }
 
 /// The ports that are taken before all others: what the program is told to use, and what its image declares.
