@@ -34,6 +34,8 @@ enum State {
     Asked,
     /// `FROZEN` is written.
     Written,
+    /// It is another server's, as it stands.
+    Released,
 }
 
 type Done = oneshot::Sender<Result<(), InstanceError>>;
@@ -72,6 +74,12 @@ impl Freezer {
         Ok(written)
     }
 
+    /// Nothing is written any more: a freeze that was asked for, or is being confirmed, would come after a thaw by the
+    /// server that has it next.
+    pub(crate) fn release(&self) {
+        *self.state() = State::Released;
+    }
+
     /// Whether `FROZEN` is written.
     pub(crate) fn is_frozen(&self) -> bool {
         *self.state() == State::Written
@@ -80,7 +88,7 @@ impl Freezer {
     fn write(&self) -> Result<(), InstanceError> {
         let mut state = self.state();
         match *state {
-            State::Running => return Err(InstanceError::Thawed),
+            State::Running | State::Released => return Err(InstanceError::Thawed),
             State::Asked => self.cgroup.freeze().map_err(|source| InstanceError::Io { step: "freeze", source })?,
             State::Written => {}
         }
@@ -157,4 +165,28 @@ fn run(jobs: &mpsc::Receiver<(Arc<Freezer>, Done)>) {
 /// Whoever asked may have gone; the state is in the freezer.
 fn tell(done: Done, verdict: Result<(), InstanceError>) {
     let _: Result<(), Result<(), InstanceError>> = done.send(verdict);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{MemfdFlags, memfd_create};
+
+    #[tokio::test]
+    async fn a_freeze_that_was_asked_for_is_not_written_after_a_release() {
+        let file = || memfd_create("freezer", MemfdFlags::CLOEXEC).unwrap();
+        let control = file();
+        let length = || std::fs::File::from(control.try_clone().unwrap()).metadata().unwrap().len();
+        let freezer = Arc::new(Freezer::new(FreezerKind::V2, control.try_clone().unwrap(), file(), false));
+        freezer.ask();
+        freezer.release();
+        let frozen = FreezeThread::start().unwrap().freeze(&freezer).await;
+        assert!(matches!(frozen, Err(InstanceError::Thawed)), "{frozen:?}");
+        assert_eq!(length(), 0);
+        // Written before, it stays as it is, and is not repeated.
+        let freezer = Arc::new(Freezer::new(FreezerKind::V2, control.try_clone().unwrap(), file(), true));
+        freezer.release();
+        assert!(matches!(freezer.confirm(Instant::now()), Some(Err(InstanceError::Thawed))));
+        assert_eq!(length(), 0);
+    }
 }

@@ -377,6 +377,7 @@ impl Instance {
     /// The warden did not take it back.
     pub async fn release(&self) -> Result<(), InstanceError> {
         self.disconnect();
+        self.0.freezer.release();
         self.drain().await;
         self.0.over.cancel();
         self.0.tasks.close();
