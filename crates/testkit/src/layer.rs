@@ -162,7 +162,7 @@ impl LayerTar {
         self.bytes.resize(self.bytes.len().next_multiple_of(512), 0);
     }
 
-    /// With everything in a folder of this machine, owned by root.
+    /// With all folders, files and links in a folder of this machine, owned by root; devices stay away.
     ///
     /// # Panics
     /// It cannot be read.
@@ -183,7 +183,7 @@ impl LayerTar {
             } else if found.is_symlink() {
                 let target = fs::read_link(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
                 self = self.symlink(name, &target.to_string_lossy());
-            } else {
+            } else if found.is_file() {
                 let bytes = fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
                 self = self.file(name, mode, bytes);
             }

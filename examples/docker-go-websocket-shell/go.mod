@@ -1,0 +1,3 @@
+module example.org/websocket-shell
+
+go 1.19
