@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -43,7 +44,9 @@ func main() {
 		now := state{Host: host, Started: started, Opened: opened.Load(), Open: open.Load(), Files: []string{}}
 		entries, _ := os.ReadDir(".")
 		for _, entry := range entries {
-			now.Files = append(now.Files, entry.Name())
+			if !strings.HasPrefix(entry.Name(), ".") {
+				now.Files = append(now.Files, entry.Name())
+			}
 		}
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(now)
