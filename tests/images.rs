@@ -245,7 +245,7 @@ fn what_cannot_be_pulled_is_said_and_leaves_nothing() {
     for (more, code, words) in [
         (&["--concurrency", "500"][..], 1, "limits.maxConcurrentReqs"),
         (&["--duration", "1s"], 1, "limits.duration"),
-        (&["--slot", "huge"], 2, "expected c<cores>-m<MiB>"),
+        (&["--slot", "huge"], 1, "expected c<cores>-m<MiB>"),
     ] {
         let refused = deploy(&server, &pinned, None, more).exits(code);
         assert!(refused.stderr.contains(words), "{refused:?}");
