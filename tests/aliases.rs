@@ -2,6 +2,8 @@
 
 use dockless_testkit::{Connections, Deployment, Files, Load, Options, PATIENCE, Request, Server, process, wait_until};
 use rustix::process::Signal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn options() -> Options {
@@ -100,17 +102,20 @@ fn a_server_that_is_killed_while_aliases_move_leaves_each_where_it_was_or_where_
     let shop = at(&one, "shop.localhost");
     for round in 0..6 {
         let (api, ids) = (server.api(), [one.id.clone(), two.id.clone()]);
+        let over = Arc::new(AtomicBool::new(false));
+        let told = over.clone();
         let mover = std::thread::spawn(move || {
-            // Until the connection breaks.
+            // Until a connection breaks. None does if the server is killed between two: the next waits for its successor.
             let mut moves = 0;
-            loop {
+            while !told.load(Ordering::Relaxed) {
                 let body = r#"{"alias":"shop"}"#;
                 let request = Request::post(&format!("/v2/deployments/{}/aliases", ids[moves % 2]), body);
                 if api.open().send(&api.signed(request)).is_err() {
-                    return moves;
+                    break;
                 }
                 moves += 1;
             }
+            moves
         });
         let before = server.servers();
         // Not a wait for anything: a moment somewhere in the middle of the moves.
@@ -118,6 +123,7 @@ fn a_server_that_is_killed_while_aliases_move_leaves_each_where_it_was_or_where_
         for killed in &before {
             process::signal(killed.pid, Signal::KILL);
         }
+        over.store(true, Ordering::Relaxed);
         assert!(mover.join().unwrap() > 0, "no move in round {round}");
         wait_until("a new server answers", PATIENCE, || {
             shop.open().send(&Request::get("/")).is_ok_and(|answer| answer.status() == 200)
