@@ -224,6 +224,79 @@ fn a_script_makes_the_site_and_failures_are_told_in_words() {
 }
 
 #[test]
+fn entries_of_builds_run_scripts_in_their_folders_and_serve_what_those_leave() {
+    let server = server();
+    let config = json!({ "version": 2, "builds": [
+        { "src": "package.json", "use": "@now/static-build", "config": { "distDir": "out" } },
+        { "src": "docs/*.sh", "use": "@now/static-build@0.9" },
+        { "src": "packages/*/package.json", "use": "@vercel/static-build" },
+        { "src": "api/*.js", "use": "@now/node" },
+        { "src": "about.html", "use": "@now/static" },
+    ]});
+    let make = |folder: &str| format!("mkdir -p {folder} && echo \"$NOW_BUILDER from $PWD\" > {folder}/index.html");
+    let package = |script: &str, folder: &str| json!({ "scripts": { script: make(folder) } }).to_string();
+    let files = Files::new()
+        .with("now.json", config.to_string())
+        .with("package.json", package("now-build", "out"))
+        // Without a line that names its interpreter, and not executable.
+        .with("docs/build.sh", "set -e\nmkdir -p dist/deep\necho shell > dist/deep/page.html\n")
+        .with("packages/a/package.json", package("vercel-build", "dist"))
+        .with("packages/b/package.json", package("build", "public"))
+        .with("api/date.js", "module.exports = (req, res) => res.end('now');")
+        .with("about.html", "about");
+    let (site, _) = deploy(&server, files.path());
+    for (path, text) in [
+        ("/", "1 from /work/app\n"),
+        ("/docs/deep/page.html", "shell\n"),
+        ("/packages/a/", "1 from /work/app/packages/a\n"),
+        ("/packages/b/index.html", "1 from /work/app/packages/b\n"),
+        ("/api/date.js", "now"),
+        ("/about.html", "about"),
+    ] {
+        assert_eq!(site.get(path).expect(200).text(), text, "{path}");
+    }
+    for path in ["/package.json", "/docs/build.sh", "/out/index.html"] {
+        assert_eq!(site.get(path).status(), 404, "{path}");
+    }
+    let (_, said) = deploy(&server, files.path());
+    assert!(said.contains("build: cached (4 files)") && !said.contains("$ "), "{said}");
+
+    for (package, config, words) in [
+        ("{}", "{}", "package.json has no script"),
+        (r#"{"scripts":{"build":"true"}}"#, "{}", "the build left nothing in dist, public"),
+        (r#"{"scripts":{"build":"echo so; exit 3"}}"#, "{}", "npm run build failed: exit code 3"),
+    ] {
+        let entry = format!(r#"{{"builds":[{{"src":"package.json","use":"@now/static-build","config":{config}}}]}}"#);
+        let files = Files::new().with("package.json", package).with("now.json", entry);
+        let path = files.path().to_str().expect("a path is text");
+        let refused = server.cli(&["deploy", path, "--name", "refused", "--yes", "--json"]);
+        assert!(refused.code == Some(1) && refused.stderr.contains(words), "{refused:?}");
+    }
+    server.stop();
+}
+
+#[test]
+fn an_application_of_one_page_answers_every_path_that_is_no_file() {
+    let server = server();
+    // The package is not installed: it is the name that counts.
+    let package = r#"{"scripts":{"build":"mkdir build && cp app.html build/index.html && echo 1 > build/main.js"},
+        "optionalDependencies":{"react-scripts":"0.0.0-none"}}"#;
+    let files = Files::new()
+        .with("package.json", package)
+        .with("vercel.json", r#"{"installCommand":""}"#)
+        .with("app.html", "the application")
+        .with("api/date.js", "module.exports = (req, res) => res.end('now');");
+    let (site, _) = deploy(&server, files.path());
+    for (path, text) in
+        [("/", "the application"), ("/users/7", "the application"), ("/main.js", "1\n"), ("/api/date", "now")]
+    {
+        assert_eq!(site.get(path).expect(200).text(), text, "{path}");
+    }
+    assert_eq!(site.get("/api/other").status(), 404);
+    server.stop();
+}
+
+#[test]
 fn a_build_dies_with_its_server_and_its_folder_goes() {
     let server = server();
     let files = Files::new().with("package.json", r#"{"scripts":{"build":"sleep 76543"}}"#);

@@ -13,14 +13,14 @@ use crate::cache::{Cache, Shelf, key};
 use crate::contents;
 use crate::detect::check_size;
 use crate::install::{Places, tool_of};
-use crate::packages::{Install, Script};
+use crate::packages::{Install, Script, Task};
 use crate::run::{self, Made};
 use crate::statics::{self, content_type};
 use crate::tools::Tool;
 use crate::trace::Bundle;
 use crate::{BuildError, BuildLog, BuildSettings, Level, Plan, Project, Source, SourceFile, Step, detect, engines};
 use dockless_blob::BlobStore;
-use dockless_model::output::{Output, StaticFile};
+use dockless_model::output::{Output, Phase, Route, StaticFile, Then};
 use dockless_model::{AccountId, Digest, RuntimeId, Secret, SourcePath};
 use dockless_node::Node;
 use dockless_node::workshop::BuildSandboxError;
@@ -89,7 +89,7 @@ pub(crate) struct Job {
     pub(crate) log: Arc<dyn BuildLog>,
 }
 
-/// Files that a script made to be served.
+/// Files that one script made to be served.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Site {
     folder: Option<String>,
@@ -188,11 +188,12 @@ impl Builder {
         project: &Project,
     ) -> Result<Vec<BTreeMap<SourcePath, SourceFile>>, BuildError> {
         let keys: Vec<Digest> = project.installs.iter().map(|install| self.install_key(job, install)).collect();
-        let built = project.script.as_ref().map(|script| whole_source(job, script, project));
-        let site_key = built.as_ref().map(|whole| site_key(job, whole, &keys));
+        let built = (!project.tasks.is_empty()).then(|| whole_source(job, project));
+        let site_keys: Vec<Digest> =
+            built.iter().flat_map(|whole| (0..project.tasks.len()).map(|at| site_key(job, whole, at, &keys))).collect();
         let bundle_keys: Vec<Digest> =
             traced(plan).map(|step| self.bundle_key(job, step, &keys, built.as_ref())).collect();
-        let (mut site, kept) = self.kept(job, site_key, bundle_keys.clone()).await?;
+        let (kept_sites, kept) = self.kept(job, site_keys.clone(), bundle_keys.clone()).await?;
         let mut bundles: BTreeMap<SourcePath, Bundle> = BTreeMap::new();
         let mut missing: Vec<(&Step, Digest)> = Vec::new();
         for ((step, key), kept) in traced(plan).zip(bundle_keys).zip(kept) {
@@ -207,34 +208,32 @@ impl Builder {
             let line = format!("trace: {} cached", run::count(bundles.len(), "function"));
             job.log.line(Level::Info, &line);
         }
-        let site_missing = site_key.is_some() && site.is_none();
-        if let Some(site) = &site {
-            let line = format!("build: cached ({})", run::count(site.files.len(), "file"));
-            job.log.line(Level::Info, &line);
+        // Scripts may build on what others left: all of them run, or none.
+        let mut sites: Option<Vec<Site>> = kept_sites.into_iter().collect();
+        if let Some(sites) = sites.as_ref().filter(|sites| !sites.is_empty()) {
+            let files = sites.iter().map(|site| site.files.len()).sum();
+            job.log.line(Level::Info, &format!("build: cached ({})", run::count(files, "file")));
         }
-        if !missing.is_empty() || site_missing {
+        if !missing.is_empty() || sites.is_none() {
             let (mut bench, places) = self.bench(job, project, !missing.is_empty()).await?;
             self.packages(job, &mut bench, &places, (project, &keys)).await?;
-            if let (Some(script), Some(key)) = (&project.script, &site_key) {
-                site = Some(self.script(job, &mut bench, &places, (project, script), key).await?);
+            if !project.tasks.is_empty() {
+                let mut made = Vec::new();
+                for (task, key) in project.tasks.iter().zip(&site_keys) {
+                    made.push(self.script(job, &mut bench, &places, (project, task), key).await?);
+                }
+                sites = Some(made);
             }
             if !missing.is_empty() {
-                let changed = project.script.is_some() || project.installs.iter().any(|install| install.reads_source);
+                let changed = built.is_some() || project.installs.iter().any(|install| install.reads_source);
                 bundles.extend(self.trace(job, &mut bench, &places, &missing, changed).await?);
             }
         }
-        if let Some(Site { folder: Some(folder), files }) = site {
-            job.log.line(Level::Info, &format!("serving {folder}/ ({})", run::count(files.len(), "file")));
-            plan.files = files
-                .into_iter()
-                .map(|(path, file)| {
-                    let content_type = content_type(&path);
-                    (path, StaticFile::new(file.blob, file.size, content_type))
-                })
-                .collect();
+        for (task, site) in project.tasks.iter().zip(sites.into_iter().flatten()) {
+            serve(job, plan, task, site);
         }
         if plan.files.is_empty() && plan.steps.is_empty() {
-            return Err(BuildError::NoOutput { folders: project.outputs.clone() });
+            return Err(BuildError::NoOutput { folders: project.looked_for() });
         }
         let bundle = |step: &Step| match bundles.remove(&step.entrypoint) {
             Some(bundle) => bundle.files(),
@@ -247,15 +246,15 @@ impl Builder {
     async fn kept(
         &self,
         job: &Job,
-        site: Option<Digest>,
+        sites: Vec<Digest>,
         bundles: Vec<Digest>,
-    ) -> Result<(Option<Site>, Vec<Option<Bundle>>), BuildError> {
+    ) -> Result<(Vec<Option<Site>>, Vec<Option<Bundle>>), BuildError> {
         let (builder, source) = (self.clone(), job.source.clone());
         // Each stored file is looked at.
         let look = tokio::task::spawn_blocking(move || {
-            let site = site.and_then(|key| builder.kept_site(&key));
+            let sites = sites.iter().map(|key| builder.kept_site(key)).collect();
             let bundles = bundles.iter().map(|key| builder.kept_bundle(key, &source.files)).collect();
-            (site, bundles)
+            (sites, bundles)
         });
         look.await.map_err(internal("look for kept results"))
     }
@@ -264,7 +263,7 @@ impl Builder {
     async fn bench(&self, job: &Job, project: &Project, traces: bool) -> Result<(Bench, Places), BuildError> {
         let mut tools: BTreeSet<Tool> =
             project.installs.iter().filter_map(|install: &Install| tool_of(install.manager)).collect();
-        tools.extend(tool_of(project.manager()));
+        tools.extend(project.tasks.iter().filter_map(|task| tool_of(project.manager(&task.folder))));
         tools.extend(traces.then_some(Tool::Nft));
         if tools.len() + 1 > MAX_TOOLS {
             let what = "lock files of several package managers: keep one kind".to_owned();
@@ -314,15 +313,20 @@ impl Builder {
         job: &Job,
         bench: &mut Bench,
         places: &Places,
-        (project, script): (&Project, &Script),
+        (project, task): (&Project, &Task),
         key: &Digest,
     ) -> Result<Site, BuildError> {
         const STEP: &str = "build";
+        /// What is installed beside a script is found by it; words of the source are arguments only.
+        const SHELL: &str = "PATH=\"$PWD/node_modules/.bin:$PATH\"; export PATH; ";
         let begin = Instant::now();
-        let (argv, shown) = match script {
-            Script::Line(line) => (vec!["sh".to_owned(), "-c".to_owned(), line.clone()], line.clone()),
+        let shell =
+            |then: &str, word: &str| vec!["sh".to_owned(), "-c".to_owned(), format!("{SHELL}{then}"), word.to_owned()];
+        let (argv, shown) = match &task.script {
+            Script::Line(line) => (shell("exec sh -c \"$0\"", line), line.clone()),
+            Script::File(name) => (shell("chmod +x \"./$0\" && exec \"./$0\"", name), format!("./{name}")),
             Script::Named(name) => {
-                let manager = project.manager();
+                let manager = project.manager(&task.folder);
                 let mut argv = places.manager(manager);
                 argv.extend(["run".to_owned(), (*name).to_owned()]);
                 (argv, format!("{} run {name}", manager.name()))
@@ -331,10 +335,10 @@ impl Builder {
         // A create-react-app build takes warnings for errors when it believes to be tested.
         bench.set("CI", "false".to_owned());
         let plain = bench.lend(&job.variables.values);
-        bench.run(STEP, &shown, argv, "").await?;
+        bench.run(STEP, &shown, argv, &task.folder).await?;
         bench.take_back(plain);
         let mut site = Site { folder: None, files: BTreeMap::new() };
-        for folder in &project.outputs {
+        for folder in &task.outputs {
             let at = format!("{APP}/{folder}");
             let blobs = self.blobs().clone();
             let taken =
@@ -348,8 +352,8 @@ impl Builder {
                 break;
             }
         }
-        if site.folder.is_none() && project.output_named {
-            return Err(BuildError::NoOutput { folders: project.outputs.clone() });
+        if site.folder.is_none() && task.output_named {
+            return Err(BuildError::NoOutput { folders: task.outputs.clone() });
         }
         self.cache().keep_json(Shelf::Bundles, key, &site).map_err(internal(STEP))?;
         job.log.line(Level::Info, &format!("build: {}, {}", run::count(site.files.len(), "file"), seconds(begin)));
@@ -369,17 +373,47 @@ fn traced(plan: &Plan) -> impl Iterator<Item = &Step> {
     plan.steps.iter().filter(|step| step.language == "node")
 }
 
-/// Everything that a script can read.
-fn whole_source(job: &Job, script: &Script, project: &Project) -> Digest {
+/// Has what a script left served.
+fn serve(job: &Job, plan: &mut Plan, task: &Task, site: Site) {
+    let Some(folder) = site.folder else { return };
+    job.log.line(Level::Info, &format!("serving {folder}/ ({})", run::count(site.files.len(), "file")));
+    let below = |path: SourcePath| match task.folder.as_str() {
+        folder if !task.adds || folder.is_empty() => Some(path),
+        folder => format!("{folder}/{path}").parse().ok(),
+    };
+    let files = site.files.into_iter().filter_map(|(path, file)| {
+        let path = below(path)?;
+        let content_type = content_type(&path);
+        Some((path, StaticFile::new(file.blob, file.size, content_type)))
+    });
+    if task.adds {
+        plan.files.extend(files);
+    } else {
+        plan.files = files.collect();
+    }
+    if task.one_page {
+        // What is no function is not the application's either.
+        if !plan.steps.is_empty() {
+            let (status, then, phase) = (Some(404), Then::Finish, Phase::Filesystem);
+            plan.routes.push(Route { src: "/api(?:/.*)?".to_owned(), status, then, phase, ..Route::default() });
+        }
+        plan.routes.push(Route::if_exists("/(.*)".to_owned(), "/index.html".to_owned(), Phase::Filesystem));
+    }
+}
+
+/// Everything that scripts can read.
+fn whole_source(job: &Job, project: &Project) -> Digest {
     let files: Vec<_> =
         job.source.files.iter().map(|(path, file)| (path.as_str(), file.blob, file.executable)).collect();
     // Values are in no key: short ones could be guessed from it.
     let once = (!job.variables.values.is_empty()).then_some(&job.variables.of);
-    key(&("built", script.to_string(), &project.outputs, files, once))
+    let tasks: Vec<_> =
+        project.tasks.iter().map(|task| (&task.folder, task.script.to_string(), &task.outputs)).collect();
+    key(&("built", tasks, files, once))
 }
 
-fn site_key(job: &Job, whole: &Digest, installs: &[Digest]) -> Digest {
-    key(&("site", job.account.as_str(), job.runtime.as_str(), whole, installs))
+fn site_key(job: &Job, whole: &Digest, task: usize, installs: &[Digest]) -> Digest {
+    key(&("site", job.account.as_str(), job.runtime.as_str(), whole, task, installs))
 }
 
 fn check_engines(project: &Project, runtime: &RuntimeId, log: &dyn BuildLog) -> Result<(), BuildError> {

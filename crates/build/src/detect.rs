@@ -47,7 +47,7 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
             Some((output, StaticFile::new(file.blob, file.size, content_type)))
         })
         .collect();
-    let has_script = project.as_ref().is_some_and(|project| project.script.is_some());
+    let has_script = project.as_ref().is_some_and(|project| !project.tasks.is_empty());
     if files.is_empty() && !has_functions && !has_script && container.is_none() {
         return Err(BuildError::Empty);
     }
@@ -108,13 +108,11 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
 
 /// What a source with `builds` is.
 fn listed(source: &Source, settings: &documents::Settings, builds: &[documents::Build]) -> Result<Plan, BuildError> {
-    let listed::Listed { files, steps, warnings } = listed::apply(source, settings, builds)?;
+    let listed::Listed { files, steps, tasks, warnings } = listed::apply(source, settings, builds)?;
     let of_node = |step: &&Step| step.language == "node";
     let entrypoints: Vec<SourcePath> = steps.iter().filter(of_node).map(|step| step.entrypoint.clone()).collect();
     // A script is somebody's work only where an entry says so.
-    let mut quiet = settings.clone();
-    quiet.build_command = Some(String::new());
-    let project = if entrypoints.is_empty() { None } else { Project::of(source, &quiet, &entrypoints)? };
+    let project = Project::with(source, settings, &entrypoints, tasks)?;
     let container = container(source, settings)?;
     let routes = all_routes(settings.routing.routes.clone(), container.is_some())?;
     let left_out = |path: &SourcePath| {
@@ -475,6 +473,40 @@ mod tests {
         assert_eq!(detect(&uploaded).unwrap().steps.len(), 1);
         let only_files = with_document(source(&["index.html"]), "package.json", r#"{"dependencies":{"a":"1"}}"#);
         detect(&only_files).expect("files need no packages");
+    }
+
+    #[test]
+    fn a_build_by_script_has_a_script_in_the_folder_of_its_entrypoint() {
+        let package = r#"{"scripts":{"build":"x","now-build":"y"},"devDependencies":{"a":"1"}}"#;
+        let with = |builds: &str| {
+            let plain = source(&["build.sh", "web/index.js", "docs/config.toml", "docs/page.md"]);
+            let plain = with_document(plain, "web/package.json", package);
+            let plain = with_document(plain, "empty/package.json", "{}");
+            detect(&with_document(plain, "now.json", &format!(r#"{{"builds":[{builds}]}}"#)))
+        };
+        let plan = with(
+            r#"{"src":"w*/package.json","use":"@now/static-build"},
+            {"src":"build.sh","use":"@now/static-build@canary","config":{"distDir":"./out/"}},
+            {"src":"docs/config.toml","use":"@vercel/static-build","config":{"buildCommand":"make"}}"#,
+        )
+        .unwrap();
+        let project = plan.project.unwrap();
+        assert_eq!(project.installs.iter().map(|install| install.folder.as_str()).collect::<Vec<_>>(), ["web"]);
+        let tasks: Vec<String> = project
+            .tasks
+            .iter()
+            .map(|task| format!("{}: {} → {}", task.folder, task.script, task.outputs.join(" ")))
+            .collect();
+        let expected = [
+            "web: the script \"now-build\" → web/dist web/public",
+            ": the file \"build.sh\" → out",
+            "docs: \"make\" → docs/dist docs/public",
+        ];
+        assert_eq!(tasks, expected);
+        for src in ["empty/package.json", "docs/page.md"] {
+            let error = with(&format!(r#"{{"src":"{src}","use":"@now/static-build"}}"#)).unwrap_err();
+            assert_eq!(error.code(), "script_missing", "{error}");
+        }
     }
 
     #[test]

@@ -144,6 +144,12 @@ pub enum BuildError {
         /// Where it was looked for.
         folders: Vec<String>,
     },
+    /// An entrypoint of a build by script that names none.
+    #[error("{path} has no script \"vercel-build\", \"now-build\" or \"build\"")]
+    NoScript {
+        /// The entrypoint.
+        path: SourcePath,
+    },
     /// The build sandbox ended the build: quota, memory, or files that cannot be taken.
     #[error("{source}")]
     Stopped {
@@ -282,6 +288,7 @@ impl BuildError {
             Self::NoBuildah => "buildah_missing",
             Self::Command { .. } => "command_failed",
             Self::NoOutput { .. } => "output_missing",
+            Self::NoScript { .. } => "script_missing",
             Self::Stopped { .. } => "build_stopped",
             Self::Configuration { .. } => "unsupported_configuration",
             Self::Malformed { .. } => "malformed_document",
@@ -360,8 +367,13 @@ impl BuildError {
             Self::Command { tail, .. } if tail.is_empty() => return None,
             Self::Command { tail, .. } => format!("it said last:\n{}", tail.join("\n")),
             Self::NoOutput { .. } => {
-                "name the folder that the build writes in vercel.json (\"outputDirectory\")".to_owned()
+                "name the folder that the build writes in vercel.json (\"outputDirectory\"; with \"builds\": \"distDir\" in the \
+                entry's \"config\")"
+                    .to_owned()
             }
+            Self::NoScript { .. } => "add one to its \"scripts\", let \"src\" name a shell script (.sh), or write the command as \
+                \"buildCommand\" into the entry's \"config\""
+                .to_owned(),
             Self::Stopped { source: BuildSandboxError::OutOfMemory, .. } => {
                 "a build has 3008 MB; build in smaller steps, or deploy what a larger machine has built".to_owned()
             }

@@ -1,6 +1,7 @@
 //! A source with `builds`, as in 2019: what they name is all there is, each output at the path of its source.
 
 use crate::documents::{Build, Native, Settings};
+use crate::packages::{self, Script, Task};
 use crate::statics::{content_type, output_path};
 use crate::{BuildError, Source, Step};
 use dockless_model::output::StaticFile;
@@ -17,6 +18,8 @@ const MEMORY_MIB: u32 = 1024;
 pub(crate) struct Listed {
     pub(crate) files: BTreeMap<SourcePath, StaticFile>,
     pub(crate) steps: Vec<Step>,
+    /// Scripts whose files are served as well.
+    pub(crate) tasks: Vec<Task>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -37,6 +40,7 @@ pub(crate) fn apply(source: &Source, settings: &Settings, builds: &[Build]) -> R
                     let content_type = content_type(&output);
                     listed.files.insert(output, StaticFile::new(file.blob, file.size, content_type));
                 }
+                Native::StaticBuild => listed.tasks.push(task(source, build, path)?),
                 Native::Language(language) => {
                     let step = Step {
                         entrypoint: path.clone(),
@@ -59,10 +63,35 @@ pub(crate) fn apply(source: &Source, settings: &Settings, builds: &[Build]) -> R
     }
     listed.files.retain(|path, _| !steps.contains_key(path));
     listed.steps = steps.into_values().collect();
-    if listed.files.is_empty() && listed.steps.is_empty() && settings.wants_dockerfile.is_none() {
+    let is_empty = listed.files.is_empty() && listed.steps.is_empty() && listed.tasks.is_empty();
+    if is_empty && settings.wants_dockerfile.is_none() {
         return Err(BuildError::Empty);
     }
     Ok(listed)
+}
+
+/// The script that an entrypoint stands for, in its folder: one of a package.json, a shell script, or the entry's own
+/// command.
+fn task(source: &Source, build: &Build, path: &SourcePath) -> Result<Task, BuildError> {
+    let folder = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+    let package = source.package(folder).filter(|_| path.file_name() == "package.json");
+    let script = match (&build.command, &package) {
+        (Some(line), _) => Some(Script::Line(line.clone())),
+        (None, Some(package)) => packages::build_script(package),
+        (None, None) if path.extension() == Some("sh") => Some(Script::File(path.file_name().to_owned())),
+        (None, None) => None,
+    };
+    let script = script.ok_or_else(|| BuildError::NoScript { path: path.clone() })?;
+    let inside = |output: &str| if folder.is_empty() { output.to_owned() } else { format!("{folder}/{output}") };
+    let outputs = match &build.output {
+        Some(output) => vec![inside(output)],
+        None => {
+            let framework = package.as_ref().and_then(packages::framework).map(|(output, _)| output);
+            let usual = ["dist", "public"].into_iter().filter(|usual| Some(*usual) != framework);
+            framework.into_iter().chain(usual).map(inside).collect()
+        }
+    };
+    Ok(Task { folder: folder.to_owned(), script, outputs, output_named: true, adds: true, one_page: false })
 }
 
 /// A glob does not find names that begin with a dot, save by such a name; installed packages are nobody's entrypoints.

@@ -51,24 +51,34 @@ const LIFECYCLE: [&str; 8] =
     ["preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare", "dependencies"];
 /// Kinds of dependencies.
 const KINDS: [&str; 3] = ["dependencies", "devDependencies", "optionalDependencies"];
-/// Output folders by the package that makes them, when a project's script has run.
-const FRAMEWORKS: [(&str, &str); 16] = [
-    ("astro", "dist"),
-    ("vitepress", ".vitepress/dist"),
-    ("@docusaurus/core", "build"),
-    ("@11ty/eleventy", "_site"),
-    ("gatsby", "public"),
-    ("react-scripts", "build"),
-    ("@vue/cli-service", "dist"),
-    ("@angular/cli", "dist"),
-    ("preact-cli", "build"),
-    ("ember-cli", "dist"),
-    ("hexo", "public"),
-    ("gridsome", "dist"),
-    ("umi", "dist"),
-    ("parcel", "dist"),
-    ("sirv-cli", "public"),
-    ("vite", "dist"),
+/// Output folders by the package that makes them, when a project's script has run, and whether its pages are one
+/// application: then a path without a file leads to `index.html`.
+const FRAMEWORKS: [(&str, &str, bool); 25] = [
+    ("astro", "dist", false),
+    ("vitepress", ".vitepress/dist", false),
+    ("vuepress", "src/.vuepress/dist", false),
+    ("@docusaurus/core", "build", false),
+    ("docusaurus", "build", false),
+    ("@11ty/eleventy", "_site", false),
+    ("gatsby", "public", false),
+    ("react-scripts", "build", true),
+    ("@vue/cli-service", "dist", true),
+    ("@angular/cli", "dist", true),
+    ("preact-cli", "build", true),
+    ("ember-cli", "dist", true),
+    ("hexo", "public", false),
+    ("gridsome", "dist", false),
+    ("umi", "dist", true),
+    ("saber", "public", false),
+    ("sapper", "__sapper__/export", false),
+    ("nuxt", ".output/public", false),
+    ("@stencil/core", "www", true),
+    ("brunch", "public", true),
+    ("sanity", "dist", true),
+    ("storybook", "storybook-static", false),
+    ("parcel", "dist", false),
+    ("sirv-cli", "public", true),
+    ("vite", "dist", false),
 ];
 /// Output folders of projects that say nothing.
 const USUAL: [&str; 4] = ["public", "dist", "build", "out"];
@@ -98,6 +108,8 @@ pub(crate) enum Script {
     Named(&'static str),
     /// A line for the shell.
     Line(String),
+    /// A shell script, by its name in the folder.
+    File(String),
 }
 
 impl std::fmt::Display for Script {
@@ -105,19 +117,33 @@ impl std::fmt::Display for Script {
         match self {
             Self::Named(name) => write!(f, "the script {name:?}"),
             Self::Line(line) => write!(f, "{line:?}"),
+            Self::File(name) => write!(f, "the file {name:?}"),
         }
     }
+}
+
+/// A script, and what becomes of the files it leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Task {
+    /// Where it runs; empty for the root.
+    pub(crate) folder: String,
+    pub(crate) script: Script,
+    /// Where its output may lie, in order: paths from the root.
+    pub(crate) outputs: Vec<String>,
+    /// The project names its output folder: then it must be there.
+    pub(crate) output_named: bool,
+    /// What it leaves is served beside everything else, below its folder; otherwise instead of the source, at the root.
+    pub(crate) adds: bool,
+    /// A path without a file leads to its `index.html`.
+    pub(crate) one_page: bool,
 }
 
 /// A source that needs a build sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
     pub(crate) installs: Vec<Install>,
-    pub(crate) script: Option<Script>,
-    /// Where its output may lie, in order.
-    pub(crate) outputs: Vec<String>,
-    /// The project names its output folder: then it must be there.
-    pub(crate) output_named: bool,
+    /// In the order in which they run.
+    pub(crate) tasks: Vec<Task>,
     pub(crate) engines: Option<String>,
 }
 
@@ -132,33 +158,18 @@ impl Project {
         entrypoints: &[SourcePath],
     ) -> Result<Option<Self>, BuildError> {
         let root = source.package("");
-        let script = script(root.as_ref(), settings);
-        let uploaded = source.files.keys().any(|path| path.as_str().starts_with("node_modules/"));
-        let needed = script.is_some() || !entrypoints.is_empty();
-        let mut installs = Vec::new();
-        if let Some(line) = settings.install_command.as_ref().filter(|line| needed && !line.is_empty()) {
-            let own = install(source, "")?;
-            let inputs = source.files.keys().cloned().collect();
-            installs.push(Install { inputs, reads_source: true, line: Some(line.clone()), ..own });
-        } else if needed && !uploaded && settings.install_command.is_none() {
-            for folder in folders(source, entrypoints, script.is_some()) {
-                installs.push(install(source, folder)?);
-            }
-        }
-        if installs.is_empty() && script.is_none() {
-            return Ok(None);
-        }
-        let framework = root.as_ref().and_then(|root| {
-            FRAMEWORKS.iter().find(|(name, _)| KINDS.iter().any(|kind| names(root, kind).contains(*name)))
-        });
+        let Some(script) = script(root.as_ref(), settings) else {
+            return Self::with(source, settings, entrypoints, Vec::new());
+        };
         let next = root.as_ref().is_some_and(|root| names(root, "dependencies").contains("next"));
-        if next && script.is_some() && settings.output_directory.is_none() {
+        if next && settings.output_directory.is_none() {
             return Err(BuildError::Framework { name: "next" });
         }
+        let framework = root.as_ref().and_then(framework);
         let (outputs, output_named) = match &settings.output_directory {
             Some(folder) => (vec![folder.clone()], true),
             None => {
-                let mut outputs: Vec<String> = framework.iter().map(|(_, folder)| (*folder).to_owned()).collect();
+                let mut outputs: Vec<String> = framework.iter().map(|(folder, _)| (*folder).to_owned()).collect();
                 for usual in USUAL {
                     if !outputs.iter().any(|known| known == usual) {
                         outputs.push(usual.to_owned());
@@ -167,17 +178,66 @@ impl Project {
                 (outputs, false)
             }
         };
+        let one_page = framework.is_some_and(|(_, one_page)| one_page);
+        let task = Task { folder: String::new(), script, outputs, output_named, adds: false, one_page };
+        Self::with(source, settings, entrypoints, vec![task])
+    }
+
+    /// The same for these scripts.
+    ///
+    /// # Errors
+    /// Locks that this version does not serve.
+    pub(crate) fn with(
+        source: &Source,
+        settings: &documents::Settings,
+        entrypoints: &[SourcePath],
+        tasks: Vec<Task>,
+    ) -> Result<Option<Self>, BuildError> {
+        let root = source.package("");
+        let uploaded = source.files.keys().any(|path| path.as_str().starts_with("node_modules/"));
+        let needed = !tasks.is_empty() || !entrypoints.is_empty();
+        let mut installs = Vec::new();
+        if let Some(line) = settings.install_command.as_ref().filter(|line| needed && !line.is_empty()) {
+            let own = install(source, "")?;
+            let inputs = source.files.keys().cloned().collect();
+            installs.push(Install { inputs, reads_source: true, line: Some(line.clone()), ..own });
+        } else if needed && !uploaded && settings.install_command.is_none() {
+            let script = tasks.iter().any(|task| task.folder.is_empty());
+            let above = entrypoints.iter().map(SourcePath::as_str).chain(tasks.iter().map(|task| task.folder.as_str()));
+            for folder in folders(source, above, script) {
+                installs.push(install(source, folder)?);
+            }
+        }
+        if installs.is_empty() && tasks.is_empty() {
+            return Ok(None);
+        }
         let engines = root
             .as_ref()
             .and_then(|root| root.get("engines")?.get("node")?.as_str().map(str::to_owned))
             .filter(|range| !range.trim().is_empty());
-        Ok(Some(Self { installs, script, outputs, output_named, engines }))
+        Ok(Some(Self { installs, tasks, engines }))
     }
 
-    /// The manager that runs scripts of the root.
-    pub(crate) fn manager(&self) -> Manager {
-        self.installs.iter().find(|install| install.folder.is_empty()).map_or(Manager::Npm, |install| install.manager)
+    /// The manager that runs scripts of a folder: the one of the nearest installation.
+    pub(crate) fn manager(&self, folder: &str) -> Manager {
+        let above = |install: &&Install| {
+            install.folder.is_empty() || folder == install.folder || folder.starts_with(&format!("{}/", install.folder))
+        };
+        let nearest = self.installs.iter().filter(above).max_by_key(|install| install.folder.len());
+        nearest.map_or(Manager::Npm, |install| install.manager)
     }
+
+    /// Where files to serve were looked for.
+    pub(crate) fn looked_for(&self) -> Vec<String> {
+        self.tasks.iter().flat_map(|task| task.outputs.clone()).collect()
+    }
+}
+
+/// Folder of the framework among a package's dependencies, and whether it is one page.
+pub(crate) fn framework(package: &Map<String, Value>) -> Option<(&'static str, bool)> {
+    let named = |name: &str| KINDS.iter().any(|kind| names(package, kind).contains(name));
+    let found = FRAMEWORKS.iter().find(|(name, ..)| named(name));
+    found.map(|(_, folder, one_page)| (*folder, *one_page))
 }
 
 fn script(root: Option<&Map<String, Value>>, settings: &documents::Settings) -> Option<Script> {
@@ -187,7 +247,12 @@ fn script(root: Option<&Map<String, Value>>, settings: &documents::Settings) -> 
     if settings.output_directory.as_deref() == Some("") {
         return None;
     }
-    let scripts = root?.get("scripts")?.as_object()?;
+    build_script(root?)
+}
+
+/// The script of a package that makes files.
+pub(crate) fn build_script(package: &Map<String, Value>) -> Option<Script> {
+    let scripts = package.get("scripts")?.as_object()?;
     let is_set = |name: &&str| scripts.get(*name).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
     ["vercel-build", "now-build", "build"].into_iter().find(is_set).map(Script::Named)
 }
@@ -207,7 +272,8 @@ fn has_workspaces(package: &Map<String, Value>) -> bool {
 }
 
 /// Where to install: the root, and folders above entrypoints that have packages of their own and belong to no workspace.
-fn folders<'a>(source: &'a Source, entrypoints: &'a [SourcePath], script: bool) -> Vec<&'a str> {
+/// `paths`: entrypoints, and folders of scripts.
+fn folders<'a>(source: &'a Source, paths: impl Iterator<Item = &'a str>, script: bool) -> Vec<&'a str> {
     let root = source.package("");
     let workspace = root.as_ref().is_some_and(has_workspaces)
         || source.files.keys().any(|path| path.as_str() == "pnpm-workspace.yaml");
@@ -223,13 +289,13 @@ fn folders<'a>(source: &'a Source, entrypoints: &'a [SourcePath], script: bool) 
         folders.insert("");
     }
     if !workspace {
-        for path in entrypoints {
-            let mut folder = path.as_str();
-            while let Some((parent, _)) = folder.rsplit_once('/') {
-                if source.package(parent).is_some_and(|package| has_packages(&package)) {
-                    folders.insert(parent);
+        for path in paths {
+            let mut folder = Some(path);
+            while let Some(here) = folder.filter(|here| !here.is_empty()) {
+                if source.package(here).is_some_and(|package| has_packages(&package)) {
+                    folders.insert(here);
                 }
-                folder = parent;
+                folder = here.rsplit_once('/').map(|(parent, _)| parent);
             }
         }
     }

@@ -2,28 +2,44 @@
 
 use super::{matcher, place::Place};
 use crate::BuildError;
+use dockless_model::SourcePath;
 use globset::GlobMatcher;
 use serde_json::Value;
 
 /// Most entries.
 const MAX_BUILDS: usize = 128;
 /// Members of `config` that are read, or that say nothing here.
-const CONFIG: [&str; 7] =
-    ["includeFiles", "excludeFiles", "helpers", "maxLambdaSize", "zeroConfig", "bundle", "hosted"];
+const CONFIG: [&str; 11] = [
+    "includeFiles",
+    "excludeFiles",
+    "helpers",
+    "maxLambdaSize",
+    "zeroConfig",
+    "bundle",
+    "hosted",
+    "distDir",
+    "outputDirectory",
+    "buildCommand",
+    "framework",
+];
 
 /// Who builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Native {
     /// Files as they are.
     Static,
+    /// Files that a script leaves.
+    StaticBuild,
     /// Functions in this language.
     Language(&'static str),
 }
 
 /// Builders by the names of the packages that they stand for.
-const BUILDERS: [(&str, Native); 9] = [
+const BUILDERS: [(&str, Native); 11] = [
     ("@now/static", Native::Static),
     ("@vercel/static", Native::Static),
+    ("@now/static-build", Native::StaticBuild),
+    ("@vercel/static-build", Native::StaticBuild),
     ("@now/node", Native::Language("node")),
     ("@vercel/node", Native::Language("node")),
     ("@now/node-server", Native::Language("node")),
@@ -48,6 +64,10 @@ pub(crate) struct Build {
     pub(crate) exclude: Vec<String>,
     /// Whether request and response get helpers.
     pub(crate) helpers: bool,
+    /// The folder that its script leaves, from the entrypoint's own: `distDir`.
+    pub(crate) output: Option<String>,
+    /// A line for the shell instead of a script: `buildCommand`.
+    pub(crate) command: Option<String>,
 }
 
 /// Reads them; `None` where there are none.
@@ -77,7 +97,8 @@ fn build(place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Build, BuildEr
         None => return Err(place.wrong("an object with \"src\"")),
     };
     let files = matcher(&src).ok_or_else(|| place.wrong("a path or a glob below the project as \"src\""))?;
-    let mut found = Build { src, files, native, include: Vec::new(), exclude: Vec::new(), helpers: true };
+    let (include, exclude) = (Vec::new(), Vec::new());
+    let mut found = Build { src, files, native, include, exclude, helpers: true, output: None, command: None };
     if let Some(config) = place.member("config") {
         config.unknown(&CONFIG, warnings)?;
         if let Some(hosted) = config.member("hosted").filter(|place| *place.value == Value::Bool(true)) {
@@ -88,11 +109,25 @@ fn build(place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Build, BuildEr
                 *slot = self::globs(&globs)?;
             }
         }
+        if native == Native::StaticBuild {
+            let output = config.either("distDir", "outputDirectory")?;
+            found.output = output.map(|place| folder(&place)).transpose()?;
+            let command = config.member("buildCommand").map(|place| place.text()).transpose()?;
+            found.command = command.map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
+        }
         if let Some(helpers) = config.member("helpers") {
             found.helpers = helpers.truth()?;
         }
     }
     Ok(found)
+}
+
+/// A folder below the entrypoint's.
+fn folder(place: &Place<'_>) -> Result<String, BuildError> {
+    let text = place.text()?.trim();
+    let clean = text.strip_prefix("./").unwrap_or(text).trim_matches('/');
+    clean.parse::<SourcePath>().map_err(|_| place.wrong("a folder below the entrypoint's, e.g. \"dist\""))?;
+    Ok(clean.to_owned())
 }
 
 fn globs(place: &Place<'_>) -> Result<Vec<String>, BuildError> {
@@ -139,6 +174,10 @@ mod tests {
         for (text, expected) in [
             (r#"{"builds":[{"src":"a.rb","use":"@now/ruby"}]}"#, "builds[0].use to \"@now/ruby\": expected a builder"),
             (r#"{"builds":[{"src":"a.js"}]}"#, "builds[0]"),
+            (
+                r#"{"builds":[{"src":"package.json","use":"@now/static-build","config":{"distDir":"../x"}}]}"#,
+                "builds[0].config.distDir to \"../x\": expected a folder",
+            ),
             (r#"{"builds":[{"use":"@now/node"}]}"#, "\"src\""),
             (r#"{"builds":[{"src":"../x","use":"@now/node"}]}"#, "below the project"),
             (r#"{"builds":[{"src":"a","use":"@now/node","config":{"hosted":true}}]}"#, "builds[0].config.hosted"),

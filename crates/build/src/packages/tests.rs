@@ -46,7 +46,7 @@ fn the_lock_file_chooses_the_manager() {
     assert_eq!((none.installs[0].manager, &none.installs[0].lock), (Manager::Npm, &None));
     let named = r#"{"dependencies":{"a":"1"},"packageManager":"pnpm@9.1.0+sha512.x"}"#;
     let named = project(&[("api/a.js", ""), ("package.json", named)]).unwrap().unwrap();
-    assert_eq!(named.manager(), Manager::Pnpm);
+    assert_eq!(named.manager(""), Manager::Pnpm);
     let berry = project(&[("api/a.js", ""), ("package.json", DEPS), ("yarn.lock", ""), (".yarnrc.yml", "")]);
     assert_eq!(berry.unwrap_err().code(), "unsupported_lock_file");
 }
@@ -118,14 +118,16 @@ fn scripts_and_outputs() {
     let of = |package: &str, config: &str| with(package, config).unwrap().unwrap();
     let both = r#"{"scripts":{"build":"a","now-build":"b"},"devDependencies":{"vite":"5"}}"#;
     let found = of(both, "{}");
-    assert_eq!(found.script, Some(Script::Named("now-build")));
-    assert_eq!(found.outputs[..2], ["dist", "public"]);
-    assert!(!found.output_named && found.installs.len() == 1);
-    let found = of(both, r#"{"buildCommand":"make site","outputDirectory":"site"}"#);
+    assert_eq!(found.tasks[0].script, Script::Named("now-build"));
+    assert_eq!(found.tasks[0].outputs[..2], ["dist", "public"]);
+    assert!(!found.tasks[0].output_named && !found.tasks[0].one_page && found.installs.len() == 1);
+    let task = of(both, r#"{"buildCommand":"make site","outputDirectory":"site"}"#).tasks.remove(0);
     assert_eq!(
-        (found.script, found.outputs, found.output_named),
-        (Some(Script::Line("make site".into())), vec!["site".into()], true)
+        (&task.script, &task.outputs, task.output_named),
+        (&Script::Line("make site".into()), &vec!["site".to_owned()], true)
     );
+    let app = of(r#"{"scripts":{"build":"a"},"dependencies":{"react-scripts":"5"}}"#, "{}").tasks.remove(0);
+    assert!(app.one_page && app.outputs[0] == "build");
     let next = r#"{"scripts":{"build":"next build"},"dependencies":{"next":"14"}}"#;
     assert_eq!(with(next, "{}").unwrap_err().code(), "unsupported_framework");
     assert!(with(next, r#"{"outputDirectory":"out"}"#).is_ok());
