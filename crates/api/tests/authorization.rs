@@ -68,6 +68,7 @@ const TABLE: &[(&str, &str, Stranger)] = &[
     ("GET", "/deployments/{x}/logs", Stranger::NotFound),
     ("GET", "/usage", Stranger::OwnThings),
     ("GET", "/status", Stranger::Forbidden),
+    ("GET", "/metrics", Stranger::Forbidden),
     ("POST", "/upgrade", Stranger::Forbidden),
 ];
 

@@ -51,6 +51,8 @@ pub use error::{Error, Invalid, Refusal};
 pub use event::{EventQuery, Followed};
 pub use feed::Change;
 pub use host::Hosted;
-pub use platform::{BuildFailure, BuildJob, LogQuery, LogStream, Placed, Platform, Running, Trouble, UpgradeFailure};
+pub use platform::{
+    BuildFailure, BuildJob, LogQuery, LogStream, MetricsFormat, Placed, Platform, Running, Trouble, UpgradeFailure,
+};
 pub use upload::Upload;
 pub use vault::{KeysError, SecretKeys};

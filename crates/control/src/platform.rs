@@ -50,8 +50,20 @@ pub trait Platform: Send + Sync + 'static {
     /// How many sandboxes wait for an image.
     fn service_shelf(&self) -> usize;
 
+    /// What the platform has counted, as a text.
+    fn metrics(&self, format: MetricsFormat) -> BoxFuture<'_, Result<String, Trouble>>;
+
     /// Hands over to a new server; returns once that answers requests.
     fn upgrade(&self) -> BoxFuture<'_, Result<(), UpgradeFailure>>;
+}
+
+/// How metrics are written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsFormat {
+    /// `text/plain; version=0.0.4`
+    Prometheus,
+    /// `application/openmetrics-text; version=1.0.0`
+    OpenMetrics,
 }
 
 /// Why this server goes on.

@@ -1,6 +1,6 @@
 //! The platform itself.
 
-use crate::{Caller, Control, Error, UpgradeFailure};
+use crate::{Caller, Control, Error, MetricsFormat, UpgradeFailure};
 use dockless_wire::{Status, Upgraded};
 
 impl Control {
@@ -22,6 +22,15 @@ impl Control {
             builds: self.db().open_builds().await?,
             free_disk_bytes: self.blobs().free_bytes().await?,
         })
+    }
+
+    /// What the platform has counted since this server began.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for all but its owner; the disk cannot be asked.
+    pub async fn metrics(&self, caller: &Caller, format: MetricsFormat) -> Result<String, Error> {
+        caller.must_own_platform()?;
+        self.platform().metrics(format).await.map_err(Error::Platform)
     }
 
     /// Hands over to a new server.

@@ -14,6 +14,8 @@ mod doctor;
 mod keeping;
 mod ledger;
 mod listen;
+mod log;
+mod metrics;
 mod platform;
 mod serve;
 mod server;

@@ -1,10 +1,12 @@
 //! Control's port to this machine, over node, pool and builders; and the gateway's port to control.
 
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 use dockless_blob::BlobStore;
 use dockless_build::{BuildError, BuildRequest, Builder, Encoder, ImageJob, Level, Origin, Source, Variables};
 use dockless_control::{
-    BuildFailure, BuildJob, BuildLog, Control, LogQuery, LogStream, Platform, Running, Stream, Trouble, UpgradeFailure,
+    BuildFailure, BuildJob, BuildLog, Control, LogQuery, LogStream, MetricsFormat, Platform, Running, Stream, Trouble,
+    UpgradeFailure,
 };
 use dockless_gateway::{BoxFuture, Deployment, Directory, LoadError};
 use dockless_image::{Credentials, PullError, Reference};
@@ -35,6 +37,7 @@ pub(crate) struct Machine {
     pub(crate) encoder: Encoder,
     /// What may be asked for a service.
     pub(crate) services: ServiceRules,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// A build's words, from the builder's trait to control's log.
@@ -68,7 +71,9 @@ impl Platform for Machine {
     fn build(&self, job: BuildJob) -> BoxFuture<'static, Result<Output, BuildFailure>> {
         let (builder, encoder) = (self.builder.clone(), self.encoder.clone());
         let (node, blobs, rules) = (self.node.clone(), self.blobs.clone(), self.services.clone());
+        let metrics = Arc::clone(&self.metrics);
         Box::pin(async move {
+            let building = metrics.build(if job.image.is_some() { "image" } else { "folder" });
             let built = async {
                 if let Some(wish) = job.image {
                     let pull = pull(wish, job.source, job.login.as_ref())?;
@@ -90,7 +95,13 @@ impl Platform for Machine {
                 encoder.encode(&mut output, &blobs, &*words).await?;
                 Ok::<_, BuildError>(output)
             };
-            built.await.map_err(|error| {
+            let built = built.await;
+            building.ends(match &built {
+                Ok(_) => "ready",
+                Err(error) if error.code() == "internal_build_error" => "internal",
+                Err(_) => "failed",
+            });
+            built.map_err(|error| {
                 if error.code() == "internal_build_error" {
                     return BuildFailure::Internal(Trouble::new(error));
                 }
@@ -181,6 +192,13 @@ impl Platform for Machine {
 
     fn service_shelf(&self) -> usize {
         self.node.shelf().get(&ShelfClass::Service).copied().unwrap_or(0)
+    }
+
+    fn metrics(&self, format: MetricsFormat) -> BoxFuture<'_, Result<String, Trouble>> {
+        Box::pin(async move {
+            let free = self.blobs.free_bytes().await.map_err(Trouble::new)?;
+            self.metrics.expose(format, free).map_err(Trouble::new)
+        })
     }
 
     fn upgrade(&self) -> BoxFuture<'_, Result<(), UpgradeFailure>> {

@@ -2,6 +2,7 @@
 
 use crate::builds::{self, BuildArgs};
 use crate::listen::{Listen, Role};
+use crate::log::{self, LogFormat};
 use crate::server::{self, ServerConfig};
 use crate::tls::{self, TlsConfig};
 use anyhow::{Context as _, anyhow, bail};
@@ -88,6 +89,9 @@ pub(crate) struct Args {
     /// What to log, as `level` or `target=level,…` (error, warn, info, debug, trace)
     #[arg(long, value_name = "FILTER", env = "DOCKLESS_LOG", default_value = "info")]
     log: String,
+    /// How lines of the log look: text, or json with one object a line
+    #[arg(long, value_name = "FORMAT", env = "DOCKLESS_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
 }
 
 /// Whether there is a way out of sandboxes.
@@ -113,7 +117,7 @@ fn alias_domain(text: &str) -> Result<String, dockless_model::ParseError> {
 }
 
 pub(crate) fn main(global: &dockless_cli::Global, args: Args) -> ExitCode {
-    server::log_to_stderr(&args.log);
+    log::to_stderr(&args.log, args.log_format);
     match serve(global, args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -217,6 +221,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         server_timing: !args.no_server_timing,
         shelf: args.shelf,
         log: args.log.clone(),
+        log_format: args.log_format,
         grace_ms: args.grace.saturating_mul(1000),
         builds,
         services: args.services.rules(),

@@ -3,6 +3,8 @@
 use crate::keeping::Keeping;
 use crate::ledger::{End, Ends, Ledger};
 use crate::listen::Role;
+use crate::log::{self, LogFormat};
+use crate::metrics::Metrics;
 use crate::platform::{Hosts, Machine, REGION};
 use crate::tls::{self, TlsConfig};
 use anyhow::Context as _;
@@ -12,7 +14,7 @@ use dockless_build::{BuildSettings, Builder};
 use dockless_control::{Change, Control, ControlConfig, ForeignHosts, Platform, PublicUrl, SecretKeys};
 use dockless_gateway::{ApiService, BodyError, Drain, Gateway, GatewayConfig, Tls};
 use dockless_model::{Clock, Entropy, Host, OsEntropy, Secret, ServiceRules, SystemClock};
-use dockless_node::names::{self, NamesConfig, Resolvers};
+use dockless_node::names::{NamesConfig, Resolvers};
 use dockless_node::{GatewaySockets, Node, NodeConfig, NodeEvent, NodeEvents};
 use dockless_pool::{Pool, PoolConfig};
 use dockless_store::Db;
@@ -63,6 +65,8 @@ pub(crate) struct ServerConfig {
     pub(crate) server_timing: bool,
     pub(crate) shelf: usize,
     pub(crate) log: String,
+    #[serde(default)]
+    pub(crate) log_format: LogFormat,
     pub(crate) grace_ms: u64,
     pub(crate) builds: BuildSettings,
     /// What may be asked for a service.
@@ -80,21 +84,13 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Log lines on standard error; a filter that cannot be read falls back to `info`.
-pub(crate) fn log_to_stderr(filter: &str) {
-    use std::io::IsTerminal as _;
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
-}
-
 fn begin() -> anyhow::Result<()> {
     let not_alone = "this program is started by `dockless serve`";
     let channel = dockless_sys::exec::inherited(CHANNEL_FD).context(not_alone)?;
     let mut text = String::new();
     File::from(dockless_sys::exec::inherited(CONFIG_FD).context(not_alone)?).read_to_string(&mut text)?;
     let config: ServerConfig = serde_json::from_str(&text).context("cannot read the configuration")?;
-    log_to_stderr(&config.log);
+    log::to_stderr(&config.log, config.log_format);
     let mut listeners = Vec::new();
     for (fd, role) in (FIRST_LISTENER_FD..).zip(&config.roles) {
         listeners.push((TcpListener::from(dockless_sys::exec::inherited(fd)?), *role));
@@ -113,6 +109,7 @@ struct Server {
     gateway: Gateway,
     /// Where ends of instances are written down.
     ends: Ends,
+    metrics: Arc<Metrics>,
     listeners: TaskTracker,
     /// Stops accepting.
     closing: CancellationToken,
@@ -138,6 +135,7 @@ async fn run(
     let cache = config.data.join("cache");
     let builder = Builder::open(node.clone(), blobs.clone(), &cache, config.builds.clone())
         .context("cannot open the folder of kept results")?;
+    let metrics = Arc::new(Metrics::new());
     let machine: Arc<dyn Platform> = Arc::new(Machine {
         node: node.clone(),
         pool: pool.clone(),
@@ -145,6 +143,7 @@ async fn run(
         builder,
         encoder: dockless_build::Encoder::default(),
         services: config.services.clone(),
+        metrics: Arc::clone(&metrics),
     });
     let keys = SecretKeys::parse(&config.secret_keys).context("cannot read the file of keys")?;
     let public = PublicUrl { https: config.https, port: config.port };
@@ -166,6 +165,7 @@ async fn run(
     let directory = Arc::new(Hosts { control: control.clone(), ledger: ledger.clone(), node: node.clone() });
     let gateway =
         Gateway::new(Arc::clone(&directory) as _, pool.clone(), blobs, api_service(control.clone()), gateway_config);
+    metrics.watch(&gateway, &pool, &node);
     let hosts = gateway.hosts();
     let keeping = Keeping { hosts: directory, pool: pool.clone(), nudge: Arc::default() };
     let nudge = keeping.nudge.clone();
@@ -184,6 +184,7 @@ async fn run(
         node,
         pool,
         ends,
+        metrics,
         gateway,
         listeners: TaskTracker::new(),
         closing: CancellationToken::new(),
@@ -269,9 +270,9 @@ impl Server {
             }),
         };
         let GatewaySockets { datagrams, streams, apps } = sockets;
-        let closing = self.closing.clone();
+        let (node, closing) = (self.node.clone(), self.closing.clone());
         tokio::spawn(async move {
-            if let Err(error) = names::serve(datagrams, streams, names, closing).await {
+            if let Err(error) = node.answer_names(datagrams, streams, names, closing).await {
                 tracing::error!(%error, "names cannot be answered to sandboxes");
             }
         });
@@ -328,6 +329,7 @@ impl Server {
             NodeEvent::Exited(exit) => {
                 tracing::debug!(instance = %exit.instance, function = %exit.function, status = ?exit.status,
                     cpu_us = exit.usage.cpu_us, "an instance ended");
+                self.metrics.ended(&exit);
                 self.ends.tell(End { instance: exit.instance, deployment: exit.deployment, cpu_us: exit.usage.cpu_us });
             }
             NodeEvent::Drain | NodeEvent::Stop { .. } => return ControlFlow::Break(()),

@@ -99,6 +99,7 @@ async fn over_http2(link: &Link, mut request: Request<Incoming>) -> Response<Bod
         Err(failure) => Err(failure),
     };
     answered.unwrap_or_else(|failure| {
+        link.inner.metrics.refused(failure.code);
         let id = RequestId::random(entropy);
         tracing::debug!(request_id = %id, code = failure.code.as_str(), detail = failure.detail, "request refused");
         page(failure.code, format, &id)

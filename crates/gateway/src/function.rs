@@ -11,9 +11,11 @@ use crate::{
     ID_HEADER,
     authority::Authority,
     body::Body,
+    counters::Bill,
     files::REVALIDATE,
     gateway::Inner,
     headers::{set, set_forwarding, strip_hop_by_hop, strip_prefixed},
+    metrics::Metrics,
     request::Failure,
     timing,
     tunnel::{Passage, Wish},
@@ -49,6 +51,7 @@ impl Inner {
         call: Call<'_>,
         mut head: Parts,
         body: Incoming,
+        bill: &mut Bill,
     ) -> Result<Response<Body>, Failure> {
         refuse_early(&call, &head, &body)?;
         // Functions speak HTTP alone.
@@ -60,9 +63,12 @@ impl Inner {
             let lease =
                 self.pool.acquire(call.spec).await.map_err(|refusal| Failure::new(refusal.code, refusal.detail))?;
             let (timings, instance, sent) = (lease.timings(), lease.instance().clone(), Instant::now());
-            let failure = match lease.send(request).await {
+            bill.leased(&timings);
+            let answered = lease.send(request).await;
+            self.metrics.phases(&timings, sent.elapsed());
+            let failure = match answered {
                 Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    return switch(response, wish.take());
+                    return switch(response, wish.take(), &self.metrics);
                 }
                 Ok(response) => return Ok(self.back(call.spec, response, &timings, sent)),
                 Err(failure) => failure,
@@ -79,6 +85,7 @@ impl Inner {
                 _ => return Err(Failure::new(failure.code, failure.detail)),
             };
             replays_left -= 1;
+            self.metrics.replayed();
             tracing::info!(
                 request_id = %call.id, instance = %instance, code = failure.code.as_str(), detail = failure.detail,
                 "request is sent again"
@@ -109,7 +116,7 @@ impl Inner {
 
         let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
         let again = (safe && body.is_end_stream()).then(|| Again { uri: uri.clone(), headers: headers.clone() });
-        let (body, overflow) = Upload::new(body, body_limit(call.spec));
+        let (body, overflow) = Upload::new(body, body_limit(call.spec), self.metrics.received().clone());
         let mut request = Request::new(body.boxed());
         *request.method_mut() = head.method;
         *request.uri_mut() = uri;
@@ -159,7 +166,11 @@ impl Again {
 }
 
 /// The service switches protocols: the answer opens a tunnel.
-fn switch(mut response: Response<InvocationBody>, wish: Option<Wish>) -> Result<Response<Body>, Failure> {
+fn switch(
+    mut response: Response<InvocationBody>,
+    wish: Option<Wish>,
+    metrics: &Metrics,
+) -> Result<Response<Body>, Failure> {
     let Some(wish) = wish else {
         return Err(Failure::new(Code::FunctionFailed, "the service switched protocols unasked"));
     };
@@ -168,7 +179,7 @@ fn switch(mut response: Response<InvocationBody>, wish: Option<Wish>) -> Result<
     // `Connection` and `Upgrade` are part of this answer, RFC 9110 §15.2.2.
     strip_prefixed(&mut head.headers, OWN_PREFIX);
     head.extensions.clear();
-    head.extensions.insert(Passage::new(wish.granted(service, lease)));
+    head.extensions.insert(Passage::new(wish.granted(service, lease, metrics.tunnel())));
     Ok(Response::from_parts(head, Body::empty()))
 }
 

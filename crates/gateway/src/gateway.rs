@@ -1,12 +1,13 @@
 //! The gateway's parts and its handle.
 
-use crate::{BodyError, BoxFuture, Directory, Drain, GatewayConfig, HostTable, files::Files};
+use crate::{BodyError, BoxFuture, Directory, Drain, GatewayConfig, HostTable, files::Files, metrics::Metrics};
 use bytes::Bytes;
 use dockless_blob::BlobStore;
 use dockless_pool::Pool;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
+use prometheus_client::registry::Registry;
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) slots: Arc<Semaphore>,
     /// Places for TLS handshakes.
     pub(crate) handshakes: Semaphore,
+    pub(crate) metrics: Arc<Metrics>,
     drain: Mutex<Drain>,
 }
 
@@ -60,6 +62,7 @@ impl Gateway {
             api,
             slots: Arc::new(Semaphore::new(config.max_connections)),
             handshakes: Semaphore::new(config.max_handshakes),
+            metrics: Arc::new(Metrics::new()),
             drain: Mutex::new(config.drain),
             config,
         };
@@ -70,6 +73,17 @@ impl Gateway {
     #[must_use]
     pub fn hosts(&self) -> HostTable {
         self.inner.hosts.clone()
+    }
+
+    /// Adds what the gateway counts to a registry.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.inner.metrics.register(registry);
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.inner.config.max_connections.saturating_sub(self.inner.slots.available_permits())
     }
 
     /// Chooses how listeners end, before their shutdown is asked for: leaving for good is quicker than a hand-over.

@@ -26,6 +26,7 @@ mod headers;
 mod hosts;
 mod listen;
 mod listing;
+mod metrics;
 mod page;
 mod pages;
 mod range;

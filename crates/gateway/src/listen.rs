@@ -62,6 +62,7 @@ impl Gateway {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set nodelay");
             }
+            self.inner.metrics.connections.inc();
             let inner = Arc::clone(&self.inner);
             let run = connection::run(inner, stream, Peer(peer), role, tls.clone(), ending.clone());
             let cut_requests = Arc::clone(&cut_requests);

@@ -74,6 +74,7 @@ impl Inner {
         let file = if ours { None } else { own(deployment, path, head, authority, status)? };
         let Some(file) = file else { return Err(failure) };
         tracing::debug!(code = failure.code.as_str(), detail = failure.detail, "request failed");
+        self.metrics.refused(failure.code);
         let mut response = self.files.answer_with(status, file, head).await?;
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         set(response.headers_mut(), ERROR_HEADER, failure.code.as_str());

@@ -11,6 +11,7 @@ use crate::{
     gateway::{Inner, Peer},
     headers::set,
     listing,
+    metrics::Target,
     page::{Format, page},
     pages,
 };
@@ -57,7 +58,7 @@ impl Inner {
         let begin = Instant::now();
         let id = RequestId::random(&*self.config.entropy);
         let (method, format) = (request.method().clone(), Format::of(request.headers()));
-        let mut bill = Bill::new(begin);
+        let mut bill = Bill::new(begin, &self.metrics);
         let mut response = match self.dispatch(request, &id, peer, role, &mut bill).await {
             Ok(response) => response,
             Err(Failure { code, detail }) => {
@@ -66,6 +67,7 @@ impl Inner {
                 } else {
                     tracing::debug!(request_id = %id, code = code.as_str(), detail, "request refused");
                 }
+                self.metrics.refused(code);
                 page(code, format, &id)
             }
         };
@@ -91,6 +93,7 @@ impl Inner {
             request = Request::from_parts(head, body);
             request.extensions_mut().insert(id.clone());
             request.extensions_mut().insert(peer);
+            bill.answered_by(Target::Api);
             return Ok((self.api)(request).await.map(Body::Api));
         }
         let deployment = self.hosts.find(&authority.host).await?;
@@ -108,7 +111,7 @@ impl Inner {
             bill.uses(spec);
             let query = head.uri.query().map(str::to_owned);
             let call = Call { id, spec, authority: &authority, peer: peer.0.ip().to_canonical(), query };
-            return self.call(call, head, body).await;
+            return self.call(call, head, body, bill).await;
         }
         let raw = collapse(head.uri.path());
         if let Cow::Owned(clean) = &raw
@@ -121,6 +124,7 @@ impl Inner {
         let status = status.and_then(|status| StatusCode::from_u16(status).ok());
         let mut response = match outcome {
             Outcome::Found { found: Found::File(file), .. } => {
+                bill.answered_by(Target::File);
                 let mut response = match status {
                     Some(status) => self.files.answer_with(status, file, &head).await?,
                     None => self.files.answer(file, &head).await?,
@@ -132,7 +136,7 @@ impl Inner {
                 bill.uses(spec);
                 let call = Call { id, spec, authority: &authority, peer: peer.0.ip().to_canonical(), query };
                 let spare = pages::spare(&deployment, &head);
-                match (self.call(call, head, body).await, spare) {
+                match (self.call(call, head, body, bill).await, spare) {
                     (Ok(mut response), _) => {
                         if let Some(status) = status.filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS) {
                             *response.status_mut() = status;

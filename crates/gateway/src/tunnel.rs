@@ -8,6 +8,7 @@
 //! of the time, so a tunnel has no buffers but for bytes that one side has sent and the other has not taken yet.
 
 use crate::frames::{Frames, GOING_AWAY};
+use crate::metrics::OpenTunnel;
 use bytes::{Buf as _, BytesMut};
 use dockless_pool::InvocationBody;
 use http::{HeaderMap, HeaderValue, Version, header, request::Parts};
@@ -62,8 +63,8 @@ impl Wish {
     }
 
     /// The service has agreed.
-    pub(crate) fn granted(self, service: OnUpgrade, lease: InvocationBody) -> Tunnel {
-        Tunnel { websocket: self.is_websocket(), client: self.client, service, lease }
+    pub(crate) fn granted(self, service: OnUpgrade, lease: InvocationBody, counted: OpenTunnel) -> Tunnel {
+        Tunnel { websocket: self.is_websocket(), client: self.client, service, lease, _counted: counted }
     }
 }
 
@@ -74,6 +75,7 @@ pub(crate) struct Tunnel {
     websocket: bool,
     /// The instance is in use until the tunnel ends.
     lease: InvocationBody,
+    _counted: OpenTunnel,
 }
 
 /// A tunnel on its way from the answer that opens it to the connection that carries it, among the answer's extensions.

@@ -4,6 +4,7 @@ use crate::{BodyError, headers::clean_trailers};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
 use std::{
     pin::Pin,
     sync::{
@@ -19,6 +20,7 @@ pub(crate) struct Upload {
     left: u64,
     limit: u64,
     overflow: Overflow,
+    received: Counter,
 }
 
 /// Whether an [`Upload`] broke off because it was too large.
@@ -32,9 +34,9 @@ impl Overflow {
 }
 
 impl Upload {
-    pub(crate) fn new(body: Incoming, limit: u64) -> (Self, Overflow) {
+    pub(crate) fn new(body: Incoming, limit: u64, received: Counter) -> (Self, Overflow) {
         let overflow = Overflow::default();
-        (Self { body, left: limit, limit, overflow: overflow.clone() }, overflow)
+        (Self { body, left: limit, limit, overflow: overflow.clone(), received }, overflow)
     }
 }
 
@@ -69,6 +71,7 @@ impl http_body::Body for Upload {
                 },
             };
             let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            self.received.inc_by(length);
             return Poll::Ready(Some(match self.left.checked_sub(length) {
                 Some(left) => {
                     self.left = left;

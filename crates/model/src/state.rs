@@ -90,6 +90,10 @@ pub enum InstanceState {
 }
 
 impl InstanceState {
+    /// Every state in which there is one.
+    pub const ALIVE: [Self; 6] =
+        [Self::Booting, Self::Ready, Self::Busy, Self::Frozen, Self::Abandoned, Self::Draining];
+
     /// Name on pages, in metrics and in JSON.
     #[must_use]
     pub const fn label(self) -> &'static str {

@@ -28,6 +28,7 @@ mod layers;
 mod link;
 pub mod logs;
 mod memory;
+mod metrics;
 pub mod names;
 mod node;
 mod output;

@@ -12,6 +12,7 @@ mod resolvers;
 
 pub use resolvers::Resolvers;
 
+use crate::metrics::Metrics;
 use dockless_model::Host;
 use message::{Question, Verdict};
 use std::collections::HashMap;
@@ -58,6 +59,7 @@ pub struct NamesConfig {
 /// The forwarder.
 struct Names {
     config: NamesConfig,
+    metrics: Metrics,
     questions: Bound,
     streams: Bound,
 }
@@ -66,16 +68,18 @@ struct Names {
 ///
 /// # Errors
 /// A socket cannot be watched.
-pub async fn serve(
+pub(crate) async fn serve(
     datagrams: StdSocket,
     streams: StdListener,
     config: NamesConfig,
+    metrics: Metrics,
     closing: CancellationToken,
 ) -> io::Result<()> {
     let datagrams = Arc::new(UdpSocket::from_std(datagrams)?);
     let streams = TcpListener::from_std(streams)?;
     let names = Arc::new(Names {
         config,
+        metrics,
         questions: Bound::new(QUESTIONS, QUESTIONS_EACH),
         streams: Bound::new(STREAMS, STREAMS_EACH),
     });
@@ -97,7 +101,10 @@ impl Names {
                     continue;
                 }
             };
-            let Some(place) = self.questions.take(from.ip()) else { continue };
+            let Some(place) = self.questions.take(from.ip()) else {
+                self.metrics.name("dropped");
+                continue;
+            };
             let (names, socket, question) = (self.clone(), socket.clone(), buffer[..length].to_vec());
             tokio::spawn(async move {
                 let _place = place;
@@ -113,7 +120,10 @@ impl Names {
         loop {
             match listener.accept().await {
                 Ok((stream, from)) => {
-                    let Some(place) = self.streams.take(from.ip()) else { continue };
+                    let Some(place) = self.streams.take(from.ip()) else {
+                        self.metrics.name("dropped");
+                        continue;
+                    };
                     let names = self.clone();
                     tokio::spawn(async move {
                         let _place = place;
@@ -132,7 +142,10 @@ impl Names {
     async fn stream(&self, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
         loop {
             let question = timeout(IDLE, read(&mut stream, MAX_QUESTION)).await??;
-            let Some(place) = self.questions.take(from.ip()) else { return Ok(()) };
+            let Some(place) = self.questions.take(from.ip()) else {
+                self.metrics.name("dropped");
+                return Ok(());
+            };
             let answer = self.answer(&question, from.ip(), true).await;
             drop(place);
             let Some(answer) = answer else { return Ok(()) };
@@ -144,24 +157,38 @@ impl Names {
     async fn answer(&self, bytes: &[u8], from: IpAddr, by_stream: bool) -> Option<Vec<u8>> {
         let question = match Question::read(bytes) {
             Ok(question) => question,
-            Err(Verdict::Ignore) => return None,
-            Err(Verdict::Refuse(answer)) => return Some(answer),
+            Err(Verdict::Ignore) => {
+                self.metrics.name("dropped");
+                return None;
+            }
+            Err(Verdict::Refuse(answer)) => {
+                self.metrics.name("refused");
+                return Some(answer);
+            }
         };
         if let Ok(host) = question.name.parse::<Host>() {
             let below = |domain: &Host| is_below(&host, domain);
             let ours = self.config.own.iter().any(below);
             if ours || self.config.apps.as_ref().is_none_or(|domains| domains.iter().any(below)) {
                 if (self.config.is_own)(host.clone(), from).await {
+                    self.metrics.name("own");
                     return Some(question.answer_gateway());
                 }
                 if ours {
+                    self.metrics.name("none");
                     return Some(question.no_such_name());
                 }
             }
         }
         match self.config.resolvers.ask(bytes, &question, by_stream).await {
-            Some(answer) => Some(answer),
-            None => Some(question.failed()),
+            Some(answer) => {
+                self.metrics.name("forwarded");
+                Some(answer)
+            }
+            None => {
+                self.metrics.name("failed");
+                Some(question.failed())
+            }
         }
     }
 }

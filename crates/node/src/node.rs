@@ -4,6 +4,7 @@ use crate::adoption::Adoption;
 use crate::freezer::FreezeThread;
 use crate::import::Imports;
 use crate::memory::Memory;
+use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::shelf::Shelf;
 use crate::tag::Tag;
@@ -59,6 +60,7 @@ pub(crate) struct Tools {
     pub(crate) builds: crate::workshop::Ends,
     pub(crate) imports: Imports,
     pub(crate) memory: Memory,
+    pub(crate) metrics: Metrics,
     pub(crate) freeze_thread: FreezeThread,
     pub(crate) freezer_kind: FreezerKind,
     pub(crate) clock: Arc<dyn Clock>,
@@ -165,6 +167,7 @@ impl Node {
             logs,
             registry: Registry::default(),
             builds: crate::workshop::Ends::default(),
+            metrics: Metrics::default(),
             memory: Memory::watch(config.reserve_bytes, shutdown.clone()),
             freeze_thread: FreezeThread::start().map_err(NodeError::Thread)?,
             freezer_kind: welcome.freezer,
@@ -275,6 +278,31 @@ impl Node {
     #[must_use]
     pub fn shelf(&self) -> BTreeMap<ShelfClass, usize> {
         self.shelf.ready()
+    }
+
+    /// Bytes of memory that can still be used, as last measured.
+    #[must_use]
+    pub fn available_memory(&self) -> u64 {
+        self.tools.memory.available()
+    }
+
+    /// Adds what the node counts to a registry.
+    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        self.tools.metrics.register(registry);
+    }
+
+    /// Answers questions for names to sandboxes until `closing`.
+    ///
+    /// # Errors
+    /// A socket cannot be watched.
+    pub async fn answer_names(
+        &self,
+        datagrams: std::net::UdpSocket,
+        streams: std::net::TcpListener,
+        config: crate::names::NamesConfig,
+        closing: CancellationToken,
+    ) -> std::io::Result<()> {
+        crate::names::serve(datagrams, streams, config, self.tools.metrics.clone(), closing).await
     }
 
     /// Whether memory is left for another instance.

@@ -18,12 +18,15 @@ pub(crate) async fn boot(pool: Arc<Inner>, desk: Arc<Desk>, index: usize) {
     let now = Instant::now();
     let error = match outcome {
         Ok(instance) => {
+            let started = instance.started();
+            pool.metrics.started(&spec, started.shelf, started.took);
             let (key, todo) = desk.started(index, &instance, now);
             keeper::keep(&pool, &desk, index, key, instance);
             return pool.perform(&desk, index, todo);
         }
         Err(error) => error,
     };
+    pool.metrics.failed(&spec, &error);
     let chain = chain(&error);
     tracing::warn!(deployment = %spec.deployment, function = %spec.name, error = chain, "no instance was started");
     let failure = match error {

@@ -7,7 +7,7 @@ use crate::books::{Account, Books, Failure, Grant, Inheritance, News, Occupant, 
 use crate::lease::{Lease, Start};
 use crate::plan::{Member, Phase, Warmth};
 use crate::pool::Inner;
-use crate::{PoolConfig, Refusal};
+use crate::{PoolConfig, Population, Refusal, metrics};
 use dockless_model::{AccountId, Clock, DeploymentId, InstanceState, Timestamp};
 use dockless_node::{Instance, KillReason, Spec};
 use std::sync::atomic::AtomicBool;
@@ -275,6 +275,23 @@ impl Desk {
         let books = self.books();
         let members = books.groups().iter().flat_map(|group| &group.fleet().members);
         members.map(|member| (member.with.instance.clone(), label(member))).collect()
+    }
+
+    /// Adds what is here.
+    pub(crate) fn count(&self, population: &mut Population, now: Instant) {
+        for group in self.books().groups() {
+            let kind = metrics::kind(group.spec());
+            for member in &group.fleet().members {
+                *population.instances.entry((kind, label(member).label())).or_default() += 1;
+            }
+            *population.instances.entry((kind, InstanceState::Booting.label())).or_default() += group.fleet().booting;
+            for (waiter, since) in group.waiting() {
+                if !waiter.is_gone() {
+                    population.waiting += 1;
+                    population.longest_wait = population.longest_wait.max(now.saturating_duration_since(since));
+                }
+            }
+        }
     }
 
     /// How long a request of this function may wait.

@@ -1,6 +1,7 @@
-//! What `ps` shows.
+//! What `ps` and metrics show.
 
 use dockless_model::{AccountId, DeploymentId, Host, InstanceId, InstanceState, ProjectName, SourcePath, Timestamp};
+use std::{collections::BTreeMap, time::Duration};
 
 /// One instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,4 +32,15 @@ pub struct InstanceInfo {
     pub cpu_us: Option<u64>,
     /// Requests given to it by this server.
     pub requests: u64,
+}
+
+/// How much there is at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Population {
+    /// Instances by kind (`function` or `service`) and state.
+    pub instances: BTreeMap<(&'static str, &'static str), usize>,
+    /// Requests that wait for one.
+    pub waiting: usize,
+    /// How long the first of them has waited.
+    pub longest_wait: Duration,
 }

@@ -3,9 +3,11 @@
 use crate::books::Account;
 use crate::boot::{Driven, boot};
 use crate::desk::{Desk, Queued, Todo};
-use crate::{InstanceInfo, Lease, PoolConfig, Refusal, keeper};
+use crate::metrics::Metrics;
+use crate::{InstanceInfo, Lease, PoolConfig, Population, Refusal, keeper};
 use dockless_model::{AccountId, Code, DeploymentId, InstanceState};
 use dockless_node::{Instance, Node, Spec};
+use prometheus_client::registry::Registry;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -31,6 +33,7 @@ pub struct Pool(Arc<Inner>);
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) node: Node,
+    pub(crate) metrics: Metrics,
     config: PoolConfig,
     desks: RwLock<HashMap<DeploymentId, Arc<Desk>>>,
     accounts: Mutex<HashMap<AccountId, Arc<Account>>>,
@@ -43,6 +46,7 @@ impl Pool {
     pub fn new(node: Node, config: PoolConfig, shutdown: CancellationToken) -> Self {
         let inner = Arc::new(Inner {
             node,
+            metrics: Metrics::new(),
             config,
             desks: RwLock::default(),
             accounts: Mutex::default(),
@@ -127,6 +131,22 @@ impl Pool {
     #[must_use]
     pub fn instances(&self) -> Vec<InstanceInfo> {
         self.0.list().into_iter().map(|(_, info)| info).collect()
+    }
+
+    /// How many instances there are by kind and state, and how many requests wait.
+    #[must_use]
+    pub fn population(&self) -> Population {
+        let mut population = Population::default();
+        let now = Instant::now();
+        for desk in self.0.all() {
+            desk.count(&mut population, now);
+        }
+        population
+    }
+
+    /// Adds what the pool counts to a registry.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.0.metrics.register(registry);
     }
 
     /// Every instance, with the memory and processor time it has used.
@@ -279,6 +299,7 @@ impl Inner {
             Some((since, index, key, desk))
         });
         let Some((_, index, key, desk)) = candidates.min_by_key(|(since, ..)| *since) else { return false };
+        self.metrics.evicted();
         let todo = desk.evict(index, key, Instant::now());
         self.perform(&desk, index, todo);
         true

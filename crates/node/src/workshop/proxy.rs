@@ -8,6 +8,7 @@
 use super::address;
 use super::egress::{Allowed, Egress, split_port};
 use super::{Tell, Voice};
+use crate::metrics::Metrics;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ const TOLD: usize = 50;
 pub(crate) struct Proxy {
     egress: Egress,
     tell: Tell,
+    metrics: Metrics,
     bytes: AtomicU64,
     hosts: Mutex<BTreeMap<String, Seen>>,
 }
@@ -65,8 +67,8 @@ struct Refused {
 }
 
 impl Proxy {
-    pub(crate) fn new(egress: Egress, tell: Tell) -> Arc<Self> {
-        Arc::new(Self { egress, tell, bytes: AtomicU64::new(0), hosts: Mutex::default() })
+    pub(crate) fn new(egress: Egress, tell: Tell, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self { egress, tell, metrics, bytes: AtomicU64::new(0), hosts: Mutex::default() })
     }
 
     /// Serves until dropped.
@@ -115,6 +117,7 @@ impl Proxy {
             Ok(result) => result?,
             Err(_) => return Ok(()),
         };
+        self.metrics.build_connection(admitted.is_ok());
         let (wish, mut server) = match admitted {
             Ok(admitted) => admitted,
             Err(Refused { status, reason, target }) => {
@@ -240,6 +243,7 @@ impl Proxy {
             }
             *active.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             carried.fetch_add(length as u64, Ordering::Relaxed);
+            self.metrics.carried(length as u64);
             let all = self.bytes.fetch_add(length as u64, Ordering::Relaxed);
             if all > MAX_BYTES {
                 self.note("(too much)", || "network: this build has carried 8 GiB; nothing more is let through".into());
@@ -347,7 +351,7 @@ mod tests {
         let tell: Tell = Arc::new(move |_, line| lines.lock().unwrap().push(line.to_owned()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(Proxy::new(egress, tell).serve(listener));
+        tokio::spawn(Proxy::new(egress, tell, Metrics::default()).serve(listener));
         (address, told)
     }
 

@@ -160,7 +160,7 @@ impl Node {
         };
         let listener = std::net::TcpListener::from(listener);
         listener.set_nonblocking(true)?;
-        let proxy = Proxy::new(spec.egress, tell.clone());
+        let proxy = Proxy::new(spec.egress, tell.clone(), tools.metrics.clone());
         let serving = tokio::spawn(proxy.clone().serve(TcpListener::from_std(listener)?)).abort_handle();
         let id = instance.clone();
         tokio::spawn(async move {
