@@ -12,6 +12,7 @@ use crate::bench::{Bench, internal, seconds, stopped};
 use crate::cache::{Cache, Shelf, key};
 use crate::contents;
 use crate::detect::check_size;
+use crate::functions::is_typescript;
 use crate::install::{Places, tool_of};
 use crate::packages::{Install, Script, Task};
 use crate::run::{self, Made};
@@ -87,6 +88,8 @@ pub(crate) struct Job {
     pub(crate) npm: Runtime,
     pub(crate) variables: Variables,
     pub(crate) log: Arc<dyn BuildLog>,
+    /// Some entrypoint is in TypeScript; the others may load such files, too.
+    pub(crate) compiled: bool,
 }
 
 /// Files that one script made to be served.
@@ -140,23 +143,24 @@ impl Builder {
         }
         let mut packages = self.python_packages(&request, &plan.steps).await?;
         let bundles: Vec<_> = match plan.project.take() {
-            None => plan.steps.iter().map(|step| plan.bundle(step, &source.files)).collect(),
+            None => plan.steps.iter().map(|step| (plan.bundle(step, &source.files), None)).collect(),
             Some(project) => {
                 let runtime = self.node().current_runtime("node").ok_or(BuildError::NoRuntime { language: "node" })?;
                 check_engines(&project, &runtime, &**log)?;
                 let npm = self.node().npm().ok_or(BuildError::NoNpm)?.clone();
                 let (account, source, variables) = (account.clone(), source.clone(), request.variables.clone());
-                let job = Job { account, source, runtime, npm, variables, log: log.clone() };
+                let compiled = plan.steps.iter().any(|step| is_typescript(&step.entrypoint));
+                let job = Job { account, source, runtime, npm, variables, log: log.clone(), compiled };
                 self.project(&job, &mut plan, &project).await?
             }
         };
         let mut made = Vec::new();
-        for (step, mut files) in plan.steps.iter().zip(bundles) {
+        for (step, (mut files, main)) in plan.steps.iter().zip(bundles) {
             if let Some(packages) = packages.remove(&step.entrypoint) {
                 files.extend(packages);
                 check_size(&step.entrypoint, &files)?;
             }
-            made.push(Made { step, files });
+            made.push(Made { step, files, main });
         }
         let functions = run::import_all(made, self.node(), &**log).await?;
         let mut services = BTreeMap::new();
@@ -180,13 +184,13 @@ impl Builder {
         Ok(Output { version: Output::VERSION, routes, files, functions, services, listing, egress })
     }
 
-    /// Files of each step's bundle, in their order; replaces the files to serve by those that a script made.
+    /// Files of each step's bundle and what is loaded of them, in their order; replaces the files to serve by those that a script made.
     async fn project(
         &self,
         job: &Job,
         plan: &mut Plan,
         project: &Project,
-    ) -> Result<Vec<BTreeMap<SourcePath, SourceFile>>, BuildError> {
+    ) -> Result<Vec<(BTreeMap<SourcePath, SourceFile>, Option<SourcePath>)>, BuildError> {
         let keys: Vec<Digest> = project.installs.iter().map(|install| self.install_key(job, install)).collect();
         let built = (!project.tasks.is_empty()).then(|| whole_source(job, project));
         let site_keys: Vec<Digest> =
@@ -204,6 +208,8 @@ impl Builder {
                 None => missing.push((step, key)),
             }
         }
+        let told: BTreeSet<&String> = bundles.values().flat_map(Bundle::messages).collect();
+        told.iter().flat_map(|message| message.lines()).for_each(|line| job.log.line(Level::Warn, line));
         if !bundles.is_empty() {
             let line = format!("trace: {} cached", run::count(bundles.len(), "function"));
             job.log.line(Level::Info, &line);
@@ -215,7 +221,12 @@ impl Builder {
             job.log.line(Level::Info, &format!("build: cached ({})", run::count(files, "file")));
         }
         if !missing.is_empty() || sites.is_none() {
-            let (mut bench, places) = self.bench(job, project, !missing.is_empty()).await?;
+            let mut tools = Vec::new();
+            if !missing.is_empty() {
+                tools.push(Tool::Nft);
+                tools.extend(job.compiled.then_some(Tool::TypeScript));
+            }
+            let (mut bench, places) = self.bench(job, project, tools).await?;
             self.packages(job, &mut bench, &places, (project, &keys)).await?;
             if !project.tasks.is_empty() {
                 let mut made = Vec::new();
@@ -236,8 +247,8 @@ impl Builder {
             return Err(BuildError::NoOutput { folders: project.looked_for() });
         }
         let bundle = |step: &Step| match bundles.remove(&step.entrypoint) {
-            Some(bundle) => bundle.files(),
-            None => plan.bundle(step, &job.source.files),
+            Some(bundle) => (bundle.files(), bundle.main().cloned()),
+            None => (plan.bundle(step, &job.source.files), None),
         };
         Ok(plan.steps.iter().map(bundle).collect())
     }
@@ -260,11 +271,10 @@ impl Builder {
     }
 
     /// A sandbox with the tools that this build needs. A tool whose tree is gone is installed again, once.
-    async fn bench(&self, job: &Job, project: &Project, traces: bool) -> Result<(Bench, Places), BuildError> {
-        let mut tools: BTreeSet<Tool> =
-            project.installs.iter().filter_map(|install: &Install| tool_of(install.manager)).collect();
+    async fn bench(&self, job: &Job, project: &Project, tools: Vec<Tool>) -> Result<(Bench, Places), BuildError> {
+        let mut tools = BTreeSet::from_iter(tools);
+        tools.extend(project.installs.iter().filter_map(|install: &Install| tool_of(install.manager)));
         tools.extend(project.tasks.iter().filter_map(|task| tool_of(project.manager(&task.folder))));
-        tools.extend(traces.then_some(Tool::Nft));
         if tools.len() + 1 > MAX_TOOLS {
             let what = "lock files of several package managers: keep one kind".to_owned();
             return Err(stopped("install")(BuildSandboxError::NotBegun(what)));

@@ -14,7 +14,7 @@ use dockless_model::{
 use dockless_routing::Table;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Decides what a source without configuration is: `api/**/*.{js,mjs,cjs,py}` are functions (Python files with a handler), `public/` is the web root if
+/// Decides what a source without configuration is: `api/**/*.{js,mjs,cjs,ts,mts,cts,tsx,py}` are functions (Python files with a handler), `public/` is the web root if
 /// there is one, else all other files are served.
 ///
 /// # Errors
@@ -283,6 +283,19 @@ mod tests {
     }
 
     #[test]
+    fn typescript_is_a_function_of_node_that_needs_a_build() {
+        let files = ["api/a.ts", "api/b.mts", "api/c.tsx", "api/_lib/x.ts", "api/t.d.ts", "api/d.js", "index.html"];
+        let plan = detect(&source(&files)).unwrap();
+        let steps: Vec<_> = plan.steps.iter().map(|step| (step.output.as_str(), step.language)).collect();
+        assert_eq!(steps, [("api/a", "node"), ("api/b", "node"), ("api/c", "node"), ("api/d", "node")]);
+        assert!(plan.project.is_some_and(|project| project.installs.is_empty()));
+        assert_eq!(keys(&plan.files), ["index.html"]);
+        // Sources of functions are no text for everybody, though none of them is one.
+        assert_eq!(keys(&detect(&source(&["api/_lib/x.ts", "index.html"])).unwrap().files), ["index.html"]);
+        assert_eq!(detect(&source(&["api/a.ts", "api/a.js"])).unwrap_err().code(), "conflicting_file_path");
+    }
+
+    #[test]
     fn python_files_with_a_handler_are_functions() {
         let files = ["api/hello.py", "api/helper.py", "api/[id].py", "api/date.js", "requirements.txt", "lib/x.py"];
         let handler = "class handler(BaseHTTPRequestHandler): ...";
@@ -429,7 +442,6 @@ mod tests {
             ("nothing", source(&[]), "nothing_to_deploy"),
             ("only tooling", source(&["README.md"]), "nothing_to_deploy"),
             ("go", source(&["api/a.js", "api/hello.go"]), "unsupported_language"),
-            ("typescript", source(&["api/a.ts"]), "unsupported_language"),
             ("hidden php", source(&["_lib.php", ".x.php"]), "nothing_to_deploy"),
             ("two for one path", source(&["api/a.js", "api/a.mjs"]), "conflicting_file_path"),
             ("file and folder", source(&["a", "a/b"]), "file_and_folder"),

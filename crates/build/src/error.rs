@@ -138,6 +138,12 @@ pub enum BuildError {
         /// The last lines it printed.
         tail: Vec<String>,
     },
+    /// Files in TypeScript that are none, or whose errors of types the project does not want.
+    #[error("the project does not compile")]
+    TypeScript {
+        /// What the compiler says.
+        messages: Vec<String>,
+    },
     /// The project names its output folder, and nothing is in it.
     #[error("the build left nothing in {}", .folders.join(", "))]
     NoOutput {
@@ -287,6 +293,7 @@ impl BuildError {
             Self::NoDockerfile { .. } => "dockerfile_missing",
             Self::NoBuildah => "buildah_missing",
             Self::Command { .. } => "command_failed",
+            Self::TypeScript { .. } => "typescript_failed",
             Self::NoOutput { .. } => "output_missing",
             Self::NoScript { .. } => "script_missing",
             Self::Stopped { .. } => "build_stopped",
@@ -320,6 +327,7 @@ impl BuildError {
             Self::NoNpm | Self::NoPip => "install".to_owned(),
             Self::NoBuildah => "prepare".to_owned(),
             Self::NoOutput { .. } => "build".to_owned(),
+            Self::TypeScript { .. } => "compile".to_owned(),
             Self::Command { step, .. } | Self::Stopped { step, .. } | Self::Internal { step, .. } => step.clone(),
             Self::Pull(_) => "pull".to_owned(),
             Self::Unpack { .. } => "unpack".to_owned(),
@@ -336,7 +344,7 @@ impl BuildError {
                 one if it defines `app` or `handler`"
                 .to_owned(),
             Self::UnsupportedLanguage { .. } => {
-                "this version runs Node.js (.js, .mjs, .cjs), Python (.py) and PHP (.php) only; a file that is no \
+                "this version runs Node.js (.js, .mjs, .cjs, .ts, .tsx), Python (.py) and PHP (.php) only; a file that is no \
                 function can be kept out by a name that begins with an underscore"
                     .to_owned()
             }
@@ -366,6 +374,12 @@ impl BuildError {
             }
             Self::Command { tail, .. } if tail.is_empty() => return None,
             Self::Command { tail, .. } => format!("it said last:\n{}", tail.join("\n")),
+            Self::TypeScript { messages } => {
+                let more = messages.len().saturating_sub(10);
+                let shown = messages[..messages.len() - more].join("\n");
+                let rest = if more > 0 { format!("\nand {more} more, in the build log") } else { String::new() };
+                format!("the compiler said:\n{shown}{rest}")
+            }
             Self::NoOutput { .. } => {
                 "name the folder that the build writes in vercel.json (\"outputDirectory\"; with \"builds\": \"distDir\" in the \
                 entry's \"config\")"

@@ -13,10 +13,12 @@ use std::collections::BTreeMap;
 
 /// Extensions that the Node launcher loads.
 const NODE: [&str; 3] = ["js", "mjs", "cjs"];
+/// Extensions of what is compiled for it.
+const TYPESCRIPT: [&str; 4] = ["ts", "mts", "cts", "tsx"];
 /// Extensions that make functions on this platform, though not with this version.
-const LATER: [&str; 5] = ["ts", "tsx", "go", "rb", "rs"];
+const LATER: [&str; 3] = ["go", "rb", "rs"];
 /// Extensions under which functions answer as well, for routes.
-pub(crate) const ANSWERING: &str = "js|mjs|cjs|py|php";
+pub(crate) const ANSWERING: &str = "js|mjs|cjs|tsx|ts|mts|cts|py|php";
 
 /// What a path is to the detection of functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +34,14 @@ fn kind(path: &SourcePath) -> Kind {
     let text = path.as_str();
     let hidden = text.split('/').any(|part| part.starts_with(['.', '_']) || part == "node_modules");
     let extension = path.extension().unwrap_or_default();
-    if hidden || text.ends_with(".d.ts") || text.ends_with("_test.go") {
+    if hidden || is_declaration(path) || text.ends_with("_test.go") {
         Kind::No
     } else if extension == "php" {
         // Anywhere: a source that must never be served as a file.
         Kind::Php
     } else if !text.starts_with("api/") {
         Kind::No
-    } else if NODE.contains(&extension) {
+    } else if NODE.contains(&extension) || TYPESCRIPT.contains(&extension) {
         Kind::Node
     } else if extension == "py" {
         Kind::Python
@@ -58,7 +60,18 @@ pub(crate) fn is_read(path: &SourcePath) -> bool {
 /// Whether a file is written in a language of functions: such files below `api/` are never served as text.
 pub(crate) fn is_code(path: &SourcePath) -> bool {
     let extension = path.extension().unwrap_or_default();
-    path.as_str().starts_with("api/") && (["py", "php"].contains(&extension) || NODE.contains(&extension))
+    let known = [&["py", "php"][..], &NODE, &TYPESCRIPT];
+    path.as_str().starts_with("api/") && known.iter().any(|list| list.contains(&extension))
+}
+
+/// Whether a file has to be compiled before it can be loaded.
+pub(crate) fn is_typescript(path: &SourcePath) -> bool {
+    path.extension().is_some_and(|extension| TYPESCRIPT.contains(&extension)) && !is_declaration(path)
+}
+
+/// Types alone: `x.d.ts`, `x.d.mts`, `x.d.cts`.
+fn is_declaration(path: &SourcePath) -> bool {
+    [".d.ts", ".d.mts", ".d.cts"].iter().any(|end| path.as_str().ends_with(end))
 }
 
 /// The language of an entrypoint.

@@ -10,6 +10,7 @@
 mod bench;
 mod builder;
 mod cache;
+mod compile;
 mod container;
 mod contents;
 mod detect;

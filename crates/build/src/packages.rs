@@ -1,6 +1,6 @@
 //! What has to be installed and run before there is anything to serve: decided from names and documents alone.
 
-use crate::{BuildError, Source, documents};
+use crate::{BuildError, Source, documents, functions};
 use dockless_model::SourcePath;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -196,19 +196,20 @@ impl Project {
         let root = source.package("");
         let uploaded = source.files.keys().any(|path| path.as_str().starts_with("node_modules/"));
         let needed = !tasks.is_empty() || !entrypoints.is_empty();
+        let compiled = entrypoints.iter().any(functions::is_typescript);
         let mut installs = Vec::new();
         if let Some(line) = settings.install_command.as_ref().filter(|line| needed && !line.is_empty()) {
             let own = install(source, "")?;
             let inputs = source.files.keys().cloned().collect();
             installs.push(Install { inputs, reads_source: true, line: Some(line.clone()), ..own });
         } else if needed && !uploaded && settings.install_command.is_none() {
-            let script = tasks.iter().any(|task| task.folder.is_empty());
+            let tools = compiled || tasks.iter().any(|task| task.folder.is_empty());
             let above = entrypoints.iter().map(SourcePath::as_str).chain(tasks.iter().map(|task| task.folder.as_str()));
-            for folder in folders(source, above, script) {
+            for folder in folders(source, above, tools) {
                 installs.push(install(source, folder)?);
             }
         }
-        if installs.is_empty() && tasks.is_empty() {
+        if installs.is_empty() && tasks.is_empty() && !compiled {
             return Ok(None);
         }
         let engines = root
@@ -272,15 +273,15 @@ fn has_workspaces(package: &Map<String, Value>) -> bool {
 }
 
 /// Where to install: the root, and folders above entrypoints that have packages of their own and belong to no workspace.
-/// `paths`: entrypoints, and folders of scripts.
-fn folders<'a>(source: &'a Source, paths: impl Iterator<Item = &'a str>, script: bool) -> Vec<&'a str> {
+/// `paths`: entrypoints, and folders of scripts. `tools`: what is installed to build with matters too.
+fn folders<'a>(source: &'a Source, paths: impl Iterator<Item = &'a str>, tools: bool) -> Vec<&'a str> {
     let root = source.package("");
     let workspace = root.as_ref().is_some_and(has_workspaces)
         || source.files.keys().any(|path| path.as_str() == "pnpm-workspace.yaml");
     let mut folders = BTreeSet::new();
     let of_root = root.as_ref().is_some_and(|root| {
-        // Without a script only what functions can require counts; installing tools alone would change nothing.
-        script && has_packages(root)
+        // Else only what functions can require counts; installing tools alone would change nothing.
+        tools && has_packages(root)
             || !names(root, "dependencies").is_empty()
             || !names(root, "optionalDependencies").is_empty()
             || workspace

@@ -10,6 +10,8 @@ use std::{collections::BTreeMap, num::NonZero, thread::available_parallelism, ti
 pub(crate) struct Made<'a> {
     pub(crate) step: &'a Step,
     pub(crate) files: BTreeMap<SourcePath, SourceFile>,
+    /// What is loaded, if it is not the entrypoint.
+    pub(crate) main: Option<SourcePath>,
 }
 
 /// Imports the bundle of each step, as many side by side as there are cores.
@@ -31,7 +33,7 @@ pub(crate) async fn import_all(
 }
 
 async fn import(made: Made<'_>, node: &Node, log: &dyn BuildLog) -> Result<(SourcePath, Function), BuildError> {
-    let Made { step, files } = made;
+    let Made { step, files, main } = made;
     let begin = Instant::now();
     let runtime = node.current_runtime(step.language).ok_or(BuildError::NoRuntime { language: step.language })?;
     let bundle = node
@@ -53,6 +55,7 @@ async fn import(made: Made<'_>, node: &Node, log: &dyn BuildLog) -> Result<(Sour
     );
     let function = Function {
         entrypoint: step.entrypoint.clone(),
+        main,
         bundle,
         bundle_bytes,
         files,

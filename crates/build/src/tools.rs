@@ -19,6 +19,8 @@ use std::time::Instant;
 pub(crate) enum Tool {
     /// Finds the files that an entrypoint needs.
     Nft,
+    /// Makes what Node.js loads of TypeScript.
+    TypeScript,
     Yarn,
     Pnpm,
     Bun,
@@ -28,6 +30,7 @@ impl Tool {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Nft => "nft",
+            Self::TypeScript => "typescript",
             Self::Yarn => "yarn",
             Self::Pnpm => "pnpm",
             Self::Bun => "bun",
@@ -43,6 +46,9 @@ impl Tool {
         }
         match self {
             Self::Nft => files!("nft", "package.json", "package-lock.json", "trace.mjs"),
+            Self::TypeScript => {
+                files!("typescript", "package.json", "package-lock.json", "compile.mjs", "vercel-node.d.ts")
+            }
             Self::Yarn => files!("yarn", "package.json", "package-lock.json"),
             Self::Pnpm => files!("pnpm", "package.json", "package-lock.json"),
             Self::Bun => files!("bun", "package.json", "package-lock.json"),
@@ -59,6 +65,7 @@ impl Tool {
         let at = tool_path(place);
         match self {
             Self::Nft => vec!["node".to_owned(), format!("{at}/trace.mjs")],
+            Self::TypeScript => vec!["node".to_owned(), format!("{at}/compile.mjs")],
             Self::Yarn => vec!["node".to_owned(), format!("{at}/node_modules/yarn/bin/yarn.js")],
             Self::Pnpm => vec!["node".to_owned(), format!("{at}/node_modules/pnpm/bin/pnpm.cjs")],
             Self::Bun => {

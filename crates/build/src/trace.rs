@@ -3,25 +3,32 @@
 use crate::bench::{Bench, internal, seconds};
 use crate::builder::{Builder, Job};
 use crate::cache::{Shelf, key};
+use crate::compile::{self, Compiled};
 use crate::contents;
 use crate::detect::check_size;
 use crate::install::Places;
 use crate::tools::Tool;
 use crate::{BuildError, Level, SourceFile, Step};
 use dockless_model::{Digest, SourcePath};
-use dockless_sandbox::workshop::{APP, HOME, WORK};
+use dockless_sandbox::workshop::{APP, WORK};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
+use std::io;
 use std::time::Instant;
-
-/// Longest answer of the tracer.
-const MAX_RESULT: u64 = 64 << 20;
 
 /// Files of one function, and which of them are the source's own.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Bundle {
     parts: BTreeMap<SourcePath, Part>,
+    /// What is loaded, if it is not the entrypoint itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    main: Option<SourcePath>,
+    /// Files of the source that are in it in another shape.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    compiled: BTreeMap<SourcePath, SourceFile>,
+    /// What its author should hear each time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    messages: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,11 +58,22 @@ impl Bundle {
         self.parts.iter().map(|(path, part)| (path.clone(), part.file.clone())).collect()
     }
 
+    pub(crate) fn main(&self) -> Option<&SourcePath> {
+        self.main.as_ref()
+    }
+
+    /// What its author should hear each time.
+    pub(crate) fn messages(&self) -> &[String] {
+        &self.messages
+    }
+
     /// Whether it still says the truth: its source files are as they were, and the others are stored. Blocking.
     fn holds(&self, builder: &Builder, source: &BTreeMap<SourcePath, SourceFile>) -> bool {
         let same = |part: &Part, path: &SourcePath| source.get(path).is_some_and(|file| *file == part.file);
         let all_same = self.parts.values().all(|part| part.of.as_ref().is_none_or(|path| same(part, path)));
+        let compiled = self.compiled.iter().all(|(path, file)| source.get(path) == Some(file));
         all_same
+            && compiled
             && self
                 .parts
                 .values()
@@ -70,8 +88,9 @@ impl Builder {
     pub(crate) fn bundle_key(&self, job: &Job, step: &Step, installs: &[Digest], built: Option<&Digest>) -> Digest {
         let paths: Vec<&str> = job.source.files.keys().map(SourcePath::as_str).collect();
         let installs: Vec<String> = installs.iter().map(Digest::to_string).collect();
+        let compiler = job.compiled.then(|| Tool::TypeScript.version());
         key(&(
-            ("bundle", job.account.as_str(), job.runtime.as_str(), Tool::Nft.version()),
+            ("bundle", job.account.as_str(), job.runtime.as_str(), Tool::Nft.version(), compiler),
             (installs, built, Digest::of(paths.join("\0").as_bytes())),
             (step.entrypoint.as_str(), &step.include, &step.exclude),
         ))
@@ -95,11 +114,16 @@ impl Builder {
     ) -> Result<BTreeMap<SourcePath, Bundle>, BuildError> {
         const STEP: &str = "trace";
         let begin = Instant::now();
-        let traced = ask(bench, places, steps).await?;
+        let compiled = if job.compiled { self.compile(job, bench, places, steps).await? } else { Compiled::default() };
+        let traced = ask(bench, places, steps, &compiled).await?;
         for warning in traced.warnings.iter().take(50) {
             job.log.line(Level::Warn, warning);
         }
-        let of_source = |path: &SourcePath| if built { None } else { job.source.files.get(path) };
+        // A file that was compiled may stand where the source has another.
+        let made: BTreeSet<&SourcePath> = compiled.made().collect();
+        let of_source = |path: &SourcePath| {
+            if built || made.contains(path) { None } else { job.source.files.get(path) }
+        };
         let all: BTreeSet<SourcePath> =
             traced.entries.values().flat_map(|needs| &needs.files).filter_map(|path| path.parse().ok()).collect();
         let wanted: Vec<String> =
@@ -120,7 +144,8 @@ impl Builder {
         };
         let mut bundles = BTreeMap::new();
         for (step, key) in steps {
-            let needs = traced.entries.get(step.entrypoint.as_str()).ok_or_else(|| {
+            let main = compiled.main(&step.entrypoint);
+            let needs = traced.entries.get(main.as_str()).ok_or_else(|| {
                 internal::<io::Error>(STEP)(io::Error::other(format!("nothing was said about {}", step.entrypoint)))
             })?;
             let mut bundle = Bundle::default();
@@ -130,7 +155,14 @@ impl Builder {
                 }
             }
             follow_links(&mut bundle, &needs.links);
-            if !bundle.parts.contains_key(&step.entrypoint) {
+            bundle.compiled = compiled
+                .reads(&step.entrypoint)
+                .iter()
+                .filter_map(|path| Some((path.clone(), job.source.files.get(path)?.clone())))
+                .collect();
+            bundle.messages = compiled.messages(&step.entrypoint).to_vec();
+            bundle.main = (*main != step.entrypoint).then(|| main.clone());
+            if bundle.main.is_none() && !bundle.parts.contains_key(&step.entrypoint) {
                 bundle.parts.insert(
                     step.entrypoint.clone(),
                     Part { file: step.file.clone(), of: Some(step.entrypoint.clone()) },
@@ -176,35 +208,22 @@ struct Entry<'a> {
     exclude: &'a [String],
 }
 
-async fn ask(bench: &mut Bench, places: &Places, steps: &[(&Step, Digest)]) -> Result<Traced, BuildError> {
-    const STEP: &str = "trace";
+async fn ask(
+    bench: &mut Bench,
+    places: &Places,
+    steps: &[(&Step, Digest)],
+    compiled: &Compiled,
+) -> Result<Traced, BuildError> {
     let entries = steps
         .iter()
-        .map(|(step, _)| Entry { entry: step.entrypoint.as_str(), include: &step.include, exclude: &step.exclude })
+        .map(|(step, _)| Entry {
+            entry: compiled.main(&step.entrypoint).as_str(),
+            include: &step.include,
+            exclude: &step.exclude,
+        })
         .collect();
-    let request = serde_json::to_vec(&Request { base: format!("{WORK}/{APP}"), entries }).map_err(internal(STEP))?;
-    bench
-        .fill(STEP, move |sink| {
-            contents::write_bytes(sink, &format!("{HOME}/trace-request.json"), &request)?;
-            contents::end(sink)
-        })
-        .await?;
-    let mut argv = places.tool(Tool::Nft);
-    argv.extend([format!("{WORK}/{HOME}/trace-request.json"), format!("{WORK}/{HOME}/trace-result.json")]);
-    bench.run(STEP, "trace", argv, "").await?;
-    let text = bench
-        .collect(STEP, &[format!("{HOME}/trace-result.json")], |mut pack| {
-            let mut text = Vec::new();
-            while let Some(head) = dockless_sandbox::pack::read_head(&mut pack)? {
-                if head.size > MAX_RESULT {
-                    return Err(io::Error::other("the tracer says too much"));
-                }
-                pack.take(head.size).read_to_end(&mut text)?;
-            }
-            Ok(text)
-        })
-        .await?;
-    serde_json::from_slice(&text).map_err(internal(STEP))
+    let request = Request { base: format!("{WORK}/{APP}"), entries };
+    compile::ask(bench, "trace", places.tool(Tool::Nft), &request).await
 }
 
 #[cfg(test)]

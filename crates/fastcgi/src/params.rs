@@ -86,6 +86,7 @@ mod tests {
             entry: "api/x.php".into(),
             root: "/var/task".into(),
             env,
+            source_maps: false,
             helpers: true,
             aws_handler: None,
             query_style: "today".into(),

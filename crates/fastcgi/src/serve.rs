@@ -78,6 +78,7 @@ async fn rehearse(instance: &Instance, head: &Parts) {
         entry: REHEARSAL.1.to_owned(),
         root: REHEARSAL.0.to_owned(),
         env: std::collections::BTreeMap::new(),
+        source_maps: false,
         helpers: false,
         aws_handler: None,
         query_style: String::new(),

@@ -25,6 +25,7 @@ async fn server() -> Server {
         let name: SourcePath = name.parse().unwrap();
         let function = Function {
             entrypoint: format!("{name}.js").parse().unwrap(),
+            main: None,
             bundle: Digest::of(b""),
             bundle_bytes: 0,
             files: BTreeMap::new(),

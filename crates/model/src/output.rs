@@ -126,6 +126,10 @@ impl StaticFile {
 pub struct Function {
     /// The entrypoint inside the bundle, e.g. `api/date.js`.
     pub entrypoint: SourcePath,
+    /// The file of the bundle that is loaded, where it is not the entrypoint itself but what was made of it: `api/date.js`
+    /// for `api/date.ts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main: Option<SourcePath>,
     /// The bundle in the tree cache: mounted read-only at /var/task.
     pub bundle: Digest,
     /// Bytes of the bundle, unpacked.

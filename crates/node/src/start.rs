@@ -154,7 +154,8 @@ async fn finish(
 ) -> Result<Instance, StartError> {
     instance.identify(spec, tools.clock.now(), started);
     let message = ToLauncher::Go(Go {
-        entry: function.entrypoint.to_string(),
+        entry: function.main.as_ref().unwrap_or(&function.entrypoint).to_string(),
+        source_maps: function.main.is_some() && function.runtime.language() == "node",
         root: CODE_ROOT.into(),
         env: environment::whole(spec),
         helpers: function.helpers,

@@ -86,6 +86,7 @@ impl Tag {
             (What::Function { bundle, bundle_bytes, limits, helpers }, Some(runtime)) => {
                 Program::Function(Arc::new(Function {
                     entrypoint: self.name.clone(),
+                    main: None,
                     bundle,
                     bundle_bytes,
                     files: BTreeMap::new(),

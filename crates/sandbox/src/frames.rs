@@ -61,6 +61,9 @@ pub enum ToLauncher {
 pub struct Go {
     /// Entrypoint relative to `root`.
     pub entry: String,
+    /// Whether stack traces are told in the places of the sources that it was compiled from.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub source_maps: bool,
     /// [`crate::CODE_ROOT`].
     pub root: String,
     /// The whole environment from now on.

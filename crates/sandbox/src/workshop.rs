@@ -29,7 +29,7 @@ pub const RUNTIME_ROOT: &str = "/opt/dockless/runtime";
 /// Tool trees lie here, named by their place in the wish: `/opt/dockless/tools/0`.
 pub const TOOLS_ROOT: &str = "/opt/dockless/tools";
 /// Most tool trees of one sandbox.
-pub const MAX_TOOLS: usize = 3;
+pub const MAX_TOOLS: usize = 4;
 /// The port of the loopback inside at which the server's proxy answers.
 pub const PROXY_PORT: u16 = 3128;
 /// The user that files come from and, where no privilege is needed, commands run as.

@@ -84,6 +84,7 @@ fn shop(random: &mut Random, account: usize, deployment: usize, index: usize, ac
         };
         Program::Function(Arc::new(Function {
             entrypoint: "api/x.js".parse().expect("a path"),
+            main: None,
             bundle: Digest::of(b""),
             bundle_bytes: 0,
             files: BTreeMap::new(),

@@ -7,7 +7,7 @@
 // Paths are relative to the base. A link's target is where it leads; files behind links are listed where they are.
 import { readFileSync, writeFileSync, lstatSync, realpathSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
-import { nodeFileTrace } from '@vercel/nft';
+import { nodeFileTrace, resolve } from '@vercel/nft';
 import { glob } from 'glob';
 
 const [request, result] = process.argv.slice(2);
@@ -39,6 +39,11 @@ for (const { entry, include, exclude } of entries) {
     base,
     processCwd: base,
     mixedModules: true,
+    resolve: (id, parent, job, cjsResolve) => {
+      // What is TypeScript has been compiled: the result is what the interpreter finds.
+      job.ts = false;
+      return resolve(id, parent, job, cjsResolve);
+    },
     conditions,
     moduleSyncCatchall: true,
     cache,

@@ -131,6 +131,7 @@ impl Platform for Machine {
                     let bundle = Digest::of(file.blob.as_bytes());
                     let function = Function {
                         entrypoint: path.clone(),
+                        main: None,
                         bundle,
                         bundle_bytes: file.size,
                         files: [(path.clone(), file.clone())].into(),

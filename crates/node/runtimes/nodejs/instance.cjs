@@ -139,7 +139,7 @@ class Instance {
     }
   }
 
-  async #go({ entry, root, env, waitUntilMs, ...options }) {
+  async #go({ entry, root, env, sourceMaps, waitUntilMs, ...options }) {
     this.#phase = 'loading';
     // A host in a hurry may not have waited for it, and both change the environment and the working directory.
     await this.#rehearsal;
@@ -150,6 +150,7 @@ class Instance {
     try {
       replaceEnvironment(env);
       process.chdir(root);
+      if (sourceMaps) process.setSourceMapsEnabled(true);
       const file = path.resolve(root, entry);
       const exported = await loadEntry(file, root);
       handler = await chooseHandler(exported, { file, ...options }, capture);
@@ -222,10 +223,11 @@ function checkedGo(payload) {
     awsHandler = null,
     queryStyle = 'today',
     waitUntilMs = WAIT_UNTIL_MS,
+    sourceMaps = false,
   } = payload ?? {};
   if (typeof entry !== 'string' || typeof root !== 'string') throw new Error('a go without entry and root');
   if (env === null || typeof env !== 'object') throw new Error('a go whose env is no object');
-  return { entry, root, env, helpers, awsHandler, queryStyle, waitUntilMs };
+  return { entry, root, env, helpers, awsHandler, queryStyle, waitUntilMs, sourceMaps };
 }
 
 function factsOf(internal) {

@@ -92,6 +92,7 @@ impl World {
                 files,
                 runtime: peer::runtime(),
                 limits,
+                main: None,
                 helpers: true,
             })),
             env: Arc::new(env),
