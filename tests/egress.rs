@@ -133,6 +133,41 @@ fn an_app_reaches_its_own_account_by_public_urls_and_never_the_api() {
 }
 
 #[test]
+fn routes_lead_to_other_servers_and_never_to_this_machine_or_its_neighbours() {
+    let outside = Outside::start();
+    let server = start(&["--egress", "on", "--egress-allow", "10.9.9.9"]);
+    let port = server.address().port();
+    let sibling = server.deploy_folder(Files::new().with("page.txt", "a sibling's").path(), "sibling");
+    let (host, machine) = (&sibling.host, outside.machine);
+    let config = serde_json::json!({ "rewrites": [
+        { "source": "/out/:path*", "destination": format!("http://{}/base/:path*", outside.address) },
+        { "source": "/sibling/:path*", "destination": format!("http://{host}:{port}/:path*") },
+        { "source": "/loopback", "destination": format!("http://127.0.0.1:{port}/v1/status") },
+        { "source": "/api-by-name", "destination": format!("http://localhost:{port}/v1/status") },
+        { "source": "/machine", "destination": format!("http://{machine}:{port}/v1/status") },
+        { "source": "/metadata", "destination": "http://169.254.169.254/latest/meta-data" },
+        { "source": "/private", "destination": "http://10.1.2.3/" },
+        { "source": "/six", "destination": "http://[::1]/" },
+        { "source": "/mapped", "destination": format!(r"http://[\:\:ffff\:127.0.0.1]:{port}/v1/status") },
+    ]});
+    let app = server.deploy(&Files::new().with("vercel.json", config.to_string()).with("index.html", "home"));
+    let page = app.get("/out/a/b?c=d").expect(200).text();
+    assert_eq!(page, format!("GET /base/a/b?c=d from {machine}"));
+    assert_eq!(app.get("/sibling/page.txt").expect(200).text(), "a sibling's");
+    for path in ["/loopback", "/api-by-name", "/machine", "/metadata", "/private", "/six", "/mapped"] {
+        let answer = app.get(path);
+        assert_eq!((answer.status(), answer.code()), (502, Some("DESTINATION_FAILED")), "{path}: {answer:?}");
+    }
+    assert_eq!(outside.asked().len(), 1, "{:?}", outside.asked());
+    server.stop();
+
+    let closed = start(&["--egress", "off"]);
+    let app = closed.deploy(&Files::new().with("vercel.json", config.to_string()).with("index.html", "home"));
+    assert_eq!(app.get("/out/a").status(), 502);
+    closed.stop();
+}
+
+#[test]
 fn an_upgrade_keeps_links_names_and_who_asks() {
     let outside = Outside::start();
     let server = start(&["--egress", "on", "--egress-resolver", &outside.address.to_string()]);

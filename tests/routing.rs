@@ -171,7 +171,7 @@ fn mistakes_are_refused_by_name_and_a_hostile_pattern_stalls_nobody() {
         (r#"{"routes": [{"src": "/a", "dest": 7}]}"#, "routes[0].dest"),
         (r#"{"routes": [], "rewrites": []}"#, "rewrites"),
         (r#"{"builds": [{"src": "a.rb", "use": "@now/ruby"}]}"#, "@now/ruby"),
-        (r#"{"rewrites": [{"source": "/a", "destination": "http://169.254.169.254/"}]}"#, "rewrites[0].destination"),
+        (r#"{"rewrites": [{"source": "/a", "destination": "http://u:p@host.example/"}]}"#, "rewrites[0].destination"),
     ] {
         let text = refused(&page().with("vercel.json", config));
         assert!(text.contains(told), "{told}: {text}");

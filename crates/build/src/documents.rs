@@ -11,6 +11,7 @@ pub(crate) use routes::Routing;
 pub(crate) use service::ServiceSettings;
 
 use crate::{BuildError, Source};
+use dockless_model::output::Route;
 use dockless_model::{FunctionLimits, MemoryMib, ServiceRules, SourcePath};
 use globset::{GlobBuilder, GlobMatcher};
 use place::Place;
@@ -252,6 +253,12 @@ fn configuration(
         Some(Value::Bool(egress)) => settings.no_egress = !egress,
         Some(_) => return Err(bad("egress", "expected true or false")),
     }
+    // A redirect is followed by the client.
+    let redirects = |route: &Route| route.status.is_some_and(|status| (300..400).contains(&status));
+    let elsewhere = |route: &Route| !redirects(route) && dockless_routing::is_elsewhere(&route.dest) == Ok(true);
+    if settings.no_egress && settings.routing.routes.iter().any(elsewhere) {
+        return Err(bad("egress", "a route leads to another server, expected true"));
+    }
     match document.get("functions") {
         None | Some(Value::Null) => Ok(()),
         Some(Value::Object(entries)) => {
@@ -357,10 +364,17 @@ mod tests {
     }
 
     #[test]
+    fn without_a_way_out_a_client_can_still_be_sent_elsewhere() {
+        let redirect = r#"{"egress":false,"routes":[{"src":"/","dest":"https://x.example","status":302}]}"#;
+        assert!(read(redirect).is_ok_and(|settings| settings.no_egress));
+    }
+
+    #[test]
     fn what_cannot_be_obeyed_is_named() {
         for (text, key) in [
             (r#"{"functions":{"api/a.js":{"runtime":"php@1"}}}"#, r#"functions["api/a.js"].runtime"#),
             (r#"{"egress":"off"}"#, "egress"),
+            (r#"{"egress":false,"routes":[{"src":"/","dest":"https://x.example"}]}"#, "egress"),
             (r#"{"functions":{"api/a.js":{"memory":64}}}"#, r#"functions["api/a.js"].memory"#),
             (r#"{"functions":{"api/a.js":{"maxDuration":901}}}"#, r#"functions["api/a.js"].maxDuration"#),
             (r#"{"functions":{"api/a.js":{"includeFiles":"../x"}}}"#, r#"functions["api/a.js"].includeFiles"#),

@@ -17,6 +17,7 @@ mod listen;
 mod log;
 mod metrics;
 mod platform;
+mod reach;
 mod serve;
 mod server;
 mod tls;

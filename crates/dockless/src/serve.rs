@@ -218,6 +218,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
             dev: certificates.authority.is_some().then(|| bound.iter().map(|listen| listen.address.ip()).collect()),
         }),
         resolvers: args.egress_resolver.clone(),
+        destinations: (args.egress != Egress::Off).then(|| args.egress_allow.clone()),
         server_timing: !args.no_server_timing,
         shelf: args.shelf,
         log: args.log.clone(),

@@ -6,6 +6,7 @@ use crate::listen::Role;
 use crate::log::{self, LogFormat};
 use crate::metrics::Metrics;
 use crate::platform::{Hosts, Machine, REGION};
+use crate::reach::reach;
 use crate::tls::{self, TlsConfig};
 use anyhow::Context as _;
 use dockless_api::Api;
@@ -18,6 +19,7 @@ use dockless_node::names::{NamesConfig, Resolvers};
 use dockless_node::{GatewaySockets, Node, NodeConfig, NodeEvent, NodeEvents};
 use dockless_pool::{Pool, PoolConfig};
 use dockless_store::Db;
+use dockless_warden::AddressRange;
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -62,6 +64,9 @@ pub(crate) struct ServerConfig {
     /// Who is asked for names by sandboxes; those of this machine if empty.
     #[serde(default)]
     pub(crate) resolvers: Vec<SocketAddr>,
+    /// Private ranges that routes may lead to; `None`: they lead to no other server at all.
+    #[serde(default)]
+    pub(crate) destinations: Option<Vec<AddressRange>>,
     pub(crate) server_timing: bool,
     pub(crate) shelf: usize,
     pub(crate) log: String,
@@ -161,6 +166,7 @@ async fn run(
     let ledger = Ledger::default();
     let mut gateway_config = GatewayConfig::new(config.domain.clone());
     gateway_config.server_timing = config.server_timing;
+    gateway_config.reach = config.destinations.clone().map(reach);
     let hand_over = Drain { idle_grace: gateway_config.idle_timeout, ..gateway_config.drain };
     let directory = Arc::new(Hosts { control: control.clone(), ledger: ledger.clone(), node: node.clone() });
     let gateway =

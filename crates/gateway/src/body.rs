@@ -1,6 +1,9 @@
 //! Bodies of answers.
 
-use crate::{BodyError, activity::Busy, counters::CountedBody, file_body::FileBody, gateway::ApiBody, streams::Stream};
+use crate::{
+    BodyError, activity::Busy, counters::CountedBody, elsewhere_body::ElsewhereBody, file_body::FileBody,
+    gateway::ApiBody, streams::Stream,
+};
 use bytes::Bytes;
 use dockless_pool::InvocationBody;
 use http_body::{Frame, SizeHint};
@@ -17,6 +20,8 @@ pub(crate) enum Body {
     /// Holds the lease: dropped before its end it says that the client is gone.
     Invocation(InvocationBody),
     Api(ApiBody),
+    /// From a server elsewhere.
+    Elsewhere(Box<ElsewhereBody>),
     /// One of the others, counted as it goes.
     Counted(Box<CountedBody>),
 }
@@ -41,6 +46,7 @@ impl http_body::Body for Body {
             Self::File(body) => Pin::new(body).poll_frame(context),
             Self::Invocation(body) => Pin::new(body).poll_frame(context),
             Self::Api(body) => Pin::new(body).poll_frame(context),
+            Self::Elsewhere(body) => Pin::new(body).poll_frame(context),
             Self::Counted(body) => Pin::new(body).poll_frame(context),
         }
     }
@@ -51,6 +57,7 @@ impl http_body::Body for Body {
             Self::File(body) => body.is_end_stream(),
             Self::Invocation(body) => body.is_end_stream(),
             Self::Api(body) => body.is_end_stream(),
+            Self::Elsewhere(body) => body.is_end_stream(),
             Self::Counted(body) => body.is_end_stream(),
         }
     }
@@ -63,6 +70,7 @@ impl http_body::Body for Body {
             Self::File(body) => body.size_hint(),
             Self::Invocation(body) => body.size_hint(),
             Self::Api(body) => body.size_hint(),
+            Self::Elsewhere(body) => body.size_hint(),
             Self::Counted(body) => body.size_hint(),
         }
     }

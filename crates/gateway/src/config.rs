@@ -1,5 +1,6 @@
 //! What a gateway is told when it begins.
 
+use crate::Reach;
 use dockless_model::{Entropy, Host, OsEntropy};
 use std::{sync::Arc, time::Duration};
 
@@ -33,6 +34,8 @@ pub struct GatewayConfig {
     pub max_handshakes: usize,
     /// Memory in bytes for contents of small files. Default: 64 MiB.
     pub file_cache_bytes: usize,
+    /// How servers elsewhere are reached that routes lead to; `None`: not at all. Default: not at all.
+    pub reach: Option<Reach>,
     /// The table of hosts.
     pub hosts: HostsConfig,
     /// How listeners end.
@@ -59,6 +62,7 @@ impl GatewayConfig {
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1_000,
             file_cache_bytes: 64 * 1024 * 1024,
+            reach: None,
             hosts: HostsConfig::default(),
             drain: Drain::default(),
             entropy: Arc::new(OsEntropy),

@@ -1,6 +1,9 @@
 //! The gateway's parts and its handle.
 
-use crate::{BodyError, BoxFuture, Directory, Drain, GatewayConfig, HostTable, files::Files, metrics::Metrics};
+use crate::{
+    BodyError, BoxFuture, Directory, Drain, GatewayConfig, HostTable, elsewhere::Elsewhere, files::Files,
+    metrics::Metrics,
+};
 use bytes::Bytes;
 use dockless_blob::BlobStore;
 use dockless_pool::Pool;
@@ -42,6 +45,8 @@ pub(crate) struct Inner {
     /// Places for TLS handshakes.
     pub(crate) handshakes: Semaphore,
     pub(crate) metrics: Arc<Metrics>,
+    /// Requests to servers elsewhere.
+    pub(crate) elsewhere: Elsewhere,
     drain: Mutex<Drain>,
 }
 
@@ -63,6 +68,7 @@ impl Gateway {
             slots: Arc::new(Semaphore::new(config.max_connections)),
             handshakes: Semaphore::new(config.max_handshakes),
             metrics: Arc::new(Metrics::new()),
+            elsewhere: Elsewhere::default(),
             drain: Mutex::new(config.drain),
             config,
         };

@@ -19,6 +19,8 @@ pub(crate) enum Target {
     File,
     Function,
     Service,
+    /// A server elsewhere that a route leads to.
+    Elsewhere,
     /// The gateway itself: a redirect, a listing, a refusal.
     Gateway,
 }
@@ -30,6 +32,7 @@ impl Target {
             Self::File => "file",
             Self::Function => "function",
             Self::Service => "service",
+            Self::Elsewhere => "elsewhere",
             Self::Gateway => "gateway",
         }
     }

@@ -1,11 +1,12 @@
 //! One request: whose it is, what stands at its path, and the answer's last touches.
 
 use crate::{
-    ID_HEADER,
+    BoxFuture, ID_HEADER,
     authority::{Authority, Role},
     body::Body,
     counters::Bill,
     deployment::{Deployment, Found},
+    elsewhere::Asked,
     files::REVALIDATE,
     function::Call,
     gateway::{Inner, Peer},
@@ -79,6 +80,17 @@ impl Inner {
         bill.settle(response)
     }
 
+    /// What [`Self::answer`] does for a request that another deployment's route leads here.
+    pub(crate) fn dispatch_again<'a>(
+        &'a self,
+        request: Request<Incoming>,
+        id: &'a RequestId,
+        (peer, role): (Peer, Role),
+        bill: &'a mut Bill,
+    ) -> BoxFuture<'a, Result<Response<Body>, Failure>> {
+        Box::pin(self.dispatch(request, id, peer, role, bill))
+    }
+
     async fn dispatch(
         &self,
         mut request: Request<Incoming>,
@@ -150,7 +162,14 @@ impl Inner {
                 }
             }
             Outcome::Redirect { location, status } => moved(&location, status)?,
-            Outcome::External { url } => return Err(Failure::new(Code::NotFound, url)),
+            Outcome::External { url } => {
+                let asked = Asked { deployment: &deployment, id, peer, role, authority: &authority };
+                let mut response = self.elsewhere(asked, &url, query.as_deref(), head, body, bill).await?;
+                if let Some(status) = status {
+                    *response.status_mut() = status;
+                }
+                response
+            }
             Outcome::Nothing { path: at } => {
                 let listed = deployment.output.listing && status.is_none() && is_read(&head.method);
                 match listed.then(|| listing::page(&deployment, &at, path.as_str())).flatten() {

@@ -36,13 +36,19 @@ pub enum Code {
     WebsocketInFunction,
     /// The request itself is malformed or ambiguous.
     BadRequest,
+    /// The server elsewhere that a route leads to cannot be reached, or may not be.
+    DestinationFailed,
+    /// It did not answer in time.
+    DestinationTimeout,
+    /// Routes lead from server to server and back.
+    LoopDetected,
     /// Ours to mend.
     Internal,
 }
 
 impl Code {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::FunctionTimeout,
         Self::FunctionFailed,
         Self::InstanceDied,
@@ -59,6 +65,9 @@ impl Code {
         Self::MethodNotAllowed,
         Self::WebsocketInFunction,
         Self::BadRequest,
+        Self::DestinationFailed,
+        Self::DestinationTimeout,
+        Self::LoopDetected,
         Self::Internal,
     ];
 
@@ -82,6 +91,9 @@ impl Code {
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::WebsocketInFunction => "WEBSOCKET_IN_FUNCTION",
             Self::BadRequest => "BAD_REQUEST",
+            Self::DestinationFailed => "DESTINATION_FAILED",
+            Self::DestinationTimeout => "DESTINATION_TIMEOUT",
+            Self::LoopDetected => "LOOP_DETECTED",
             Self::Internal => "INTERNAL",
         }
     }
@@ -97,9 +109,10 @@ impl Code {
             Self::QueueFull | Self::CapReached => 429,
             Self::FunctionFailed | Self::Internal => 500,
             Self::WebsocketInFunction => 501,
-            Self::InstanceDied | Self::OutOfMemory | Self::BootFailed => 502,
+            Self::InstanceDied | Self::OutOfMemory | Self::BootFailed | Self::DestinationFailed => 502,
             Self::QueueTimeout | Self::NoRoom | Self::DeploymentDisabled => 503,
-            Self::FunctionTimeout => 504,
+            Self::FunctionTimeout | Self::DestinationTimeout => 504,
+            Self::LoopDetected => 508,
         }
     }
 
@@ -132,6 +145,9 @@ impl Code {
             Self::MethodNotAllowed => "This method is not allowed here.",
             Self::WebsocketInFunction => "WebSockets need a function that declares concurrency.",
             Self::BadRequest => "The request is malformed.",
+            Self::DestinationFailed => "The server that this address leads to could not be reached.",
+            Self::DestinationTimeout => "The server that this address leads to did not answer in time.",
+            Self::LoopDetected => "This address leads in a circle.",
             Self::Internal => "Something went wrong on our side.",
         }
     }

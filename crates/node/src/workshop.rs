@@ -14,6 +14,7 @@ mod npm;
 mod proxy;
 mod sandbox;
 
+pub use address::is_reachable;
 pub use egress::{Allowed, Egress, EgressError};
 pub use npm::NpmSettings;
 pub use sandbox::{BuildSandbox, BuildSandboxError, Command, CommandEnd, SandboxSpec};

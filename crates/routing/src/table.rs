@@ -8,6 +8,7 @@
 use crate::{
     Ask, RequestPath,
     condition::{Clause, Parameters},
+    origin::Origin,
     path::output_path,
     pattern::{MAX_PATTERN, Pattern},
     query,
@@ -273,7 +274,7 @@ impl<T, F: Fn(&str) -> Option<T>> Search<'_, F> {
                     if let Some(status) = self.status.filter(|status| (300..400).contains(status)) {
                         return Ok(End::Answer(self.redirect(status)));
                     }
-                    if rule.is_external {
+                    if rule.origin.is_some() {
                         return Ok(End::Answer(Outcome::External { url: std::mem::take(&mut self.path) }));
                     }
                     if rule.then == Then::Finish {
@@ -389,8 +390,8 @@ struct Rule {
     then: Then,
     status: Option<u16>,
     dest_wins: bool,
-    /// Whether the destination is written as a URL: what a client sends cannot make it one.
-    is_external: bool,
+    /// Of a destination that is written as a URL: what a client sends cannot make it one.
+    origin: Option<Origin>,
 }
 
 /// What a rule that matches does.
@@ -422,7 +423,7 @@ impl Rule {
             then: route.then,
             status: route.status,
             dest_wins: route.dest_wins,
-            is_external: route.dest.starts_with("http://") || route.dest.starts_with("https://"),
+            origin: Origin::of(&route.dest),
             pattern,
         })
     }
@@ -449,11 +450,17 @@ impl Rule {
             }
         }
         let captures = Captures { groups: &groups, parameters: &parameters };
-        let path = (!self.path.is_empty()).then(|| {
-            let path = self.path.path(&captures);
+        let path = match &self.origin {
+            _ if self.path.is_empty() => None,
+            Some(origin) => match origin.url(&self.path.path(&captures)) {
+                Some(url) => Some(url),
+                // Not the server that the route is about.
+                None => return Ok(None),
+            },
             // A destination like `$1` or `index.html` means a path all the same.
-            if path.starts_with('/') || self.is_external { path } else { format!("/{path}") }
-        });
+            None => Some(self.path.path(&captures))
+                .map(|path| if path.starts_with('/') { path } else { format!("/{path}") }),
+        };
         let query = self.query.iter().map(|pair| pair.query(&captures)).collect();
         let headers = self.headers.iter().map(|(name, value)| (name.clone(), value.field(&captures))).collect();
         Ok(Some(Effect { path, query, headers }))

@@ -143,7 +143,7 @@ impl Kind {
                 place.unknown(&["source", "destination", "statusCode", "has", "missing"], warnings)?;
                 let status = place.member("statusCode").map(|place| self::status(&place, 100..=999)).transpose()?;
                 let to = place.required("destination")?;
-                stays_here(&to)?;
+                leads_somewhere(&to)?;
                 routing::rewrite(from, to.text()?, status, has, missing).map_err(failed)
             }
             Self::Headers => {
@@ -207,7 +207,7 @@ fn route(place: &Place<'_>, phase: Phase, of_2019: bool) -> Result<Route, BuildE
     let (goes_on, check) = (truth("continue")?, truth("check")?);
     let redirects = status.is_some_and(|status| (300..400).contains(&status));
     if let Some(dest) = dest.as_ref().filter(|_| !redirects) {
-        stays_here(dest)?;
+        leads_somewhere(dest)?;
     }
     match phase {
         Phase::Hit if dest.is_some() || status.is_some() || !goes_on => {
@@ -262,15 +262,13 @@ fn status(place: &Place<'_>, range: std::ops::RangeInclusive<u64>) -> Result<u16
     status.ok_or_else(|| place.wrong(format!("a status from {} to {}", range.start(), range.end())))
 }
 
-/// Other servers are not asked on behalf of a deployment.
-fn stays_here(dest: &Place<'_>) -> Result<(), BuildError> {
+/// A path of this deployment, or the URL of another server.
+fn leads_somewhere(dest: &Place<'_>) -> Result<(), BuildError> {
     let text = dest.text()?;
-    if text.starts_with("http://") || text.starts_with("https://") || text.starts_with("//") {
-        return Err(
-            dest.wrong("a path of this deployment: this version sends no requests to other servers (a redirect can)")
-        );
+    if text.starts_with("//") {
+        return Err(dest.wrong("a path with one slash, or a URL that begins with https://"));
     }
-    Ok(())
+    routing::is_elsewhere(text).map(drop).map_err(|expected| dest.wrong(expected))
 }
 
 fn check_field(place: &Place<'_>, name: &str, value: &str) -> Result<(), BuildError> {
@@ -410,7 +408,8 @@ mod tests {
             (r#"{"routes":[{"handle":"miss"},{"src":"/","dest":"/a"}]}"#, "routes[1]"),
             (r#"{"routes":[{"handle":"hit"},{"src":"/","status":404}]}"#, "routes[1]"),
             (r#"{"routes":[{"src":"/","transforms":[]}]}"#, "routes[0].transforms"),
-            (r#"{"routes":[{"src":"/","dest":"https://x.example"}]}"#, "sends no requests to other servers"),
+            (r#"{"routes":[{"src":"/","dest":"https://u@x.example"}]}"#, "without a user"),
+            (r#"{"routes":[{"src":"/","dest":"//x.example"}]}"#, "a path with one slash"),
             (r#"{"routes":[{"src":"/","headers":{"Content-Length":"1"}}]}"#, "not for routes to set"),
             (r#"{"routes":[{"src":"/","headers":{"Set-Cookie":"a=b; Domain=x"}}]}"#, "without \"Domain\""),
             (

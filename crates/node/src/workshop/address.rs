@@ -1,10 +1,16 @@
-//! Which addresses a build may reach: those of the internet, and none that could be this machine or its neighbours.
+//! Which addresses builds, and routes of deployments, may reach: those of the internet, and none that could be this machine or its neighbours.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Whether an address is neither private, nor local, nor this machine's own.
 pub(crate) fn is_foreign(address: IpAddr) -> bool {
-    is_public(address) && !is_own(address)
+    is_reachable(address, &|_| false)
+}
+
+/// Whether an address is of the internet, or of what the operator allows beside it, and not this machine's own.
+#[must_use]
+pub fn is_reachable(address: IpAddr, allowed: &dyn Fn(IpAddr) -> bool) -> bool {
+    (is_public(address) || allowed(address)) && !is_own(address)
 }
 
 fn is_public(address: IpAddr) -> bool {

@@ -36,6 +36,12 @@ impl AddressRange {
         u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0)
     }
 
+    /// Whether an address is one of it.
+    #[must_use]
+    pub fn has(self, address: Ipv4Addr) -> bool {
+        address.to_bits() & self.mask() == self.first.to_bits()
+    }
+
     fn overlaps(self, other: Self) -> bool {
         let mask = self.mask() & other.mask();
         self.first.to_bits() & mask == other.first.to_bits() & mask
