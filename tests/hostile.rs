@@ -1,5 +1,10 @@
 //! What a hostile tenant tries: the host, its neighbours, the platform. Programs it brings along are compiled here.
 
+#[path = "hostile/network.rs"]
+mod network;
+#[path = "hostile/outside.rs"]
+mod outside;
+
 use dockless_testkit::{
     Deployment, Files, Options, PATIENCE, Request, Scratch, Server, compile, copy_tree, eventually, process, wait_until,
 };

@@ -167,6 +167,7 @@ async fn run(
     let mut gateway_config = GatewayConfig::new(config.domain.clone());
     gateway_config.server_timing = config.server_timing;
     gateway_config.reach = config.destinations.clone().map(reach);
+    gateway_config.shared_domains.extend(config.alias_domains.iter().filter_map(|domain| domain.parse().ok()));
     let hand_over = Drain { idle_grace: gateway_config.idle_timeout, ..gateway_config.drain };
     let directory = Arc::new(Hosts { control: control.clone(), ledger: ledger.clone(), node: node.clone() });
     let gateway =

@@ -9,6 +9,8 @@ use std::{sync::Arc, time::Duration};
 pub struct GatewayConfig {
     /// Base domain: apps are `LABEL.DOMAIN`, the API is `DOMAIN` and `api.DOMAIN` where one listener serves both.
     pub domain: Host,
+    /// Domains whose hosts belong to many accounts: cookies of one host do not reach the others. Default: `domain`.
+    pub shared_domains: Vec<Host>,
     /// Whether answers of functions carry `Server-Timing`. Default: yes.
     pub server_timing: bool,
     /// Whether `x-forwarded-*`, `x-real-ip` and `forwarded` of clients are believed: only behind a proxy of one's own.
@@ -16,6 +18,11 @@ pub struct GatewayConfig {
     pub trust_forwarded: bool,
     /// Open connections at once; further ones wait in the kernel's queue. Default: 10,000.
     pub max_connections: usize,
+    /// Of those, how many one address may have; of version 6, one network of 64 bits. Addresses of the loopback, where a
+    /// proxy of one's own may be, may have all. What is beyond is closed. Default: 2,500.
+    pub max_connections_each: usize,
+    /// Open connections of one sandbox to the apps of its account; they do not count among the others. Default: 256.
+    pub max_connections_inside: usize,
     /// Longest time for the head of a request, and for the first byte of a connection. Default: 30 s.
     pub head_timeout: Duration,
     /// Longest time between two requests of a connection. Default: 75 s.
@@ -49,10 +56,13 @@ impl GatewayConfig {
     #[must_use]
     pub fn new(domain: Host) -> Self {
         Self {
+            shared_domains: vec![domain.clone()],
             domain,
             server_timing: true,
             trust_forwarded: false,
             max_connections: 10_000,
+            max_connections_each: 2_500,
+            max_connections_inside: 256,
             head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_secs(120),

@@ -1,7 +1,7 @@
 //! The gateway's parts and its handle.
 
 use crate::{
-    BodyError, BoxFuture, Directory, Drain, GatewayConfig, HostTable, elsewhere::Elsewhere, files::Files,
+    BodyError, BoxFuture, Directory, Drain, GatewayConfig, HostTable, crowd::Crowd, elsewhere::Elsewhere, files::Files,
     metrics::Metrics,
 };
 use bytes::Bytes;
@@ -42,6 +42,9 @@ pub(crate) struct Inner {
     pub(crate) config: GatewayConfig,
     /// Places for connections.
     pub(crate) slots: Arc<Semaphore>,
+    /// Places for those of sandboxes: they cannot take the others'.
+    pub(crate) inside_slots: Arc<Semaphore>,
+    pub(crate) crowd: Crowd,
     /// Places for TLS handshakes.
     pub(crate) handshakes: Semaphore,
     pub(crate) metrics: Arc<Metrics>,
@@ -66,6 +69,8 @@ impl Gateway {
             files: Files::new(blobs, config.file_cache_bytes),
             api,
             slots: Arc::new(Semaphore::new(config.max_connections)),
+            inside_slots: Arc::new(Semaphore::new(config.max_connections)),
+            crowd: Crowd::default(),
             handshakes: Semaphore::new(config.max_handshakes),
             metrics: Arc::new(Metrics::new()),
             elsewhere: Elsewhere::default(),
@@ -89,7 +94,8 @@ impl Gateway {
     /// Connections that are open.
     #[must_use]
     pub fn open_connections(&self) -> usize {
-        self.inner.config.max_connections.saturating_sub(self.inner.slots.available_permits())
+        let open = |slots: &Semaphore| self.inner.config.max_connections.saturating_sub(slots.available_permits());
+        open(&self.inner.slots) + open(&self.inner.inside_slots)
     }
 
     /// Chooses how listeners end, before their shutdown is asked for: leaving for good is quicker than a hand-over.

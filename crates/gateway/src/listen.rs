@@ -3,6 +3,7 @@
 use crate::{
     Gateway, Role, Tls,
     connection::{self, Ending},
+    crowd::Guest,
     gateway::{Inner, Peer},
 };
 use std::{
@@ -57,7 +58,11 @@ impl Gateway {
         let ending = Ending { shutdown: shutdown.clone(), cut: cut.clone() };
         let cut_requests = Arc::new(AtomicUsize::new(0));
         loop {
-            let Some((stream, peer, slot)) = next(&self.inner, &listener, &shutdown).await else { break };
+            let Some((stream, peer, slot)) = next(&self.inner, &listener, role, &shutdown).await else { break };
+            let Some(guest) = admit(&self.inner, role, peer) else {
+                self.inner.metrics.crowded.inc();
+                continue;
+            };
             // Answers are written whole; waiting to fill a segment only delays them.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set nodelay");
@@ -70,7 +75,7 @@ impl Gateway {
                 if run.await {
                     cut_requests.fetch_add(1, Ordering::Relaxed);
                 }
-                drop(slot);
+                drop((slot, guest));
             });
         }
         drop(listener);
@@ -87,17 +92,29 @@ impl Gateway {
     }
 }
 
+/// Whether this address may have one more connection.
+fn admit(inner: &Inner, role: Role, peer: SocketAddr) -> Option<Guest> {
+    let most = match role {
+        Role::Inside => inner.config.max_connections_inside,
+        _ if peer.ip().to_canonical().is_loopback() => usize::MAX,
+        _ => inner.config.max_connections_each,
+    };
+    inner.crowd.enter(peer.ip(), most)
+}
+
 /// The next connection and its place under the bound; `None` after shutdown.
 async fn next(
     inner: &Inner,
     listener: &TcpListener,
+    role: Role,
     shutdown: &CancellationToken,
 ) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     // A place first: what we do not accept waits in the kernel's queue instead of in our memory.
+    let slots = if role == Role::Inside { &inner.inside_slots } else { &inner.slots };
     let slot = select! {
         biased;
         () = shutdown.cancelled() => return None,
-        slot = Arc::clone(&inner.slots).acquire_owned() => slot.ok()?,
+        slot = Arc::clone(slots).acquire_owned() => slot.ok()?,
     };
     let mut backoff = MIN_BACKOFF;
     loop {

@@ -87,6 +87,7 @@ pub(crate) struct Metrics {
     replays: Counter,
     tunnels: Gauge,
     pub(crate) connections: Counter,
+    pub(crate) crowded: Counter,
 }
 
 fn histogram() -> Histogram {
@@ -106,6 +107,7 @@ impl Metrics {
             replays: Counter::default(),
             tunnels: Gauge::default(),
             connections: Counter::default(),
+            crowded: Counter::default(),
         };
         // A rate over a series that appears with its first event misses that event.
         for code in Code::ALL {
@@ -154,6 +156,11 @@ impl Metrics {
         );
         registry.register("replays", "Requests that were sent to a second instance", self.replays.clone());
         registry.register("tunnels", "Open upgraded connections, WebSockets say", self.tunnels.clone());
+        registry.register(
+            "connections_refused",
+            "Connections closed at once because their address had as many as it may",
+            self.crowded.clone(),
+        );
         registry.register("connections", "Connections accepted", self.connections.clone());
     }
 

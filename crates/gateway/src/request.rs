@@ -4,6 +4,7 @@ use crate::{
     BoxFuture, ID_HEADER,
     authority::{Authority, Role},
     body::Body,
+    cookies,
     counters::Bill,
     deployment::{Deployment, Found},
     elsewhere::Asked,
@@ -113,6 +114,21 @@ impl Inner {
             return Err(Failure::new(Code::DeploymentNotFound, authority.host.as_str()));
         }
         bill.goes_to(&deployment.counters);
+        let asked = Asked { deployment: &deployment, id, peer, role, authority: &authority };
+        let mut response = self.visit(asked, head, body, bill).await?;
+        cookies::keep_to_host(response.headers_mut(), &authority.host, &self.config.shared_domains);
+        Ok(response)
+    }
+
+    /// What the deployment answers.
+    async fn visit(
+        &self,
+        asked: Asked<'_>,
+        head: Parts,
+        body: Incoming,
+        bill: &mut Bill,
+    ) -> Result<Response<Body>, Failure> {
+        let Asked { deployment, id, peer, authority, .. } = asked;
         if deployment.disabled {
             return Err(Failure::new(Code::DeploymentDisabled, deployment.id.as_str()));
         }
@@ -122,7 +138,7 @@ impl Inner {
         if let Some(spec) = deployment.only_service() {
             bill.uses(spec);
             let query = head.uri.query().map(str::to_owned);
-            let call = Call { id, spec, authority: &authority, peer: peer.0.ip().to_canonical(), query };
+            let call = Call { id, spec, authority, peer: peer.0.ip().to_canonical(), query };
             return self.call(call, head, body, bill).await;
         }
         let raw = collapse(head.uri.path());
@@ -132,7 +148,7 @@ impl Inner {
             return redirect(clean, head.uri.query());
         }
         let path = RequestPath::parse(&raw).map_err(Failure::bad)?;
-        let Match { outcome, query, headers, status } = route(&deployment, &path, &head, &authority)?;
+        let Match { outcome, query, headers, status } = route(deployment, &path, &head, authority)?;
         let status = status.and_then(|status| StatusCode::from_u16(status).ok());
         let mut response = match outcome {
             Outcome::Found { found: Found::File(file), .. } => {
@@ -146,8 +162,8 @@ impl Inner {
             }
             Outcome::Found { found: Found::Program(spec), .. } => {
                 bill.uses(spec);
-                let call = Call { id, spec, authority: &authority, peer: peer.0.ip().to_canonical(), query };
-                let spare = pages::spare(&deployment, &head);
+                let call = Call { id, spec, authority, peer: peer.0.ip().to_canonical(), query };
+                let spare = pages::spare(deployment, &head);
                 match (self.call(call, head, body, bill).await, spare) {
                     (Ok(mut response), _) => {
                         if let Some(status) = status.filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS) {
@@ -156,14 +172,13 @@ impl Inner {
                         response
                     }
                     (Err(failure), Some(head)) => {
-                        return self.broken(&deployment, &path, &head, &authority, failure).await;
+                        return self.broken(deployment, &path, &head, authority, failure).await;
                     }
                     (Err(failure), None) => return Err(failure),
                 }
             }
             Outcome::Redirect { location, status } => moved(&location, status)?,
             Outcome::External { url } => {
-                let asked = Asked { deployment: &deployment, id, peer, role, authority: &authority };
                 let mut response = self.elsewhere(asked, &url, query.as_deref(), head, body, bill).await?;
                 if let Some(status) = status {
                     *response.status_mut() = status;
@@ -172,9 +187,9 @@ impl Inner {
             }
             Outcome::Nothing { path: at } => {
                 let listed = deployment.output.listing && status.is_none() && is_read(&head.method);
-                match listed.then(|| listing::page(&deployment, &at, path.as_str())).flatten() {
+                match listed.then(|| listing::page(deployment, &at, path.as_str())).flatten() {
                     Some(page) => page,
-                    None => self.nothing(&deployment, &path, &head, &authority, status, id).await?,
+                    None => self.nothing(deployment, &path, &head, authority, status, id).await?,
                 }
             }
         };

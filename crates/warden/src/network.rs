@@ -55,9 +55,12 @@ const UP: &str = "up0";
 const LOOPBACK_INDEX: u32 = 1;
 /// Connections of one sandbox at once that are tracked.
 const MAX_CONNECTIONS: u32 = 1024;
-/// New connections and questions of one sandbox each second, and at once after silence.
+/// New connections of one sandbox each second, and at once after silence.
 const NEW_EACH_SECOND: u32 = 250;
 const NEW_AT_ONCE: u32 = 1000;
+/// Questions for names of one sandbox each second, and at once after silence.
+const QUESTIONS_EACH_SECOND: u32 = 500;
+const QUESTIONS_AT_ONCE: u32 = 1000;
 
 /// The port of names.
 const NAMES: u16 = 53;
@@ -260,24 +263,34 @@ fn machine_table<'a>(name: &'a str, uplink: &str, router: Ipv4Addr, ours_alone: 
 /// What the router does with what comes from sandboxes.
 fn router_table(plan: &EgressPlan) -> Table<'static> {
     let mut table = Table::new("dockless", false);
-    for set in ["connections", "pace"] {
+    for set in ["connections", "pace", "asked"] {
         table.counters(set, u32::from(PLACES));
     }
     table.chain("input", Hook::Input, Policy::Drop);
     table.chain("forward", Hook::Forward, Policy::Drop);
+    let gateway = AddressRange { first: GATEWAY, bits: 32 };
+    // Questions by datagram are bounded by what comes, not by what is open: one connection may bring any number of them,
+    // and one that every question makes anew is remembered for a minute and counts that long. So they make none.
+    table.chain("questions", Hook::Raw, Policy::Accept);
+    table.rule("questions", |rule| {
+        rule.to(gateway).port(UDP, NAMES).more_often_than("asked", QUESTIONS_EACH_SECOND, QUESTIONS_AT_ONCE).drop();
+    });
+    table.rule("questions", |rule| rule.to(gateway).port(UDP, NAMES).untracked());
+    table.chain("answers", Hook::RawOut, Policy::Accept);
+    table.rule("answers", |rule| rule.from(GATEWAY).port_from(UDP, NAMES).untracked());
     for chain in ["input", "forward"] {
         table.rule(chain, |rule| rule.state(ESTABLISHED | RELATED).accept());
         table.rule(chain, |rule| rule.by_link(UP).drop());
     }
+    table.rule("input", |rule| rule.to(gateway).port(UDP, NAMES).accept());
     // Before they cost more than a look.
     table.rule("forward", |rule| rule.leaves_but_by(UP).reject());
     for chain in ["input", "forward"] {
         table.rule(chain, |rule| rule.more_often_than("pace", NEW_EACH_SECOND, NEW_AT_ONCE).reject());
         table.rule(chain, |rule| rule.more_connections_than("connections", MAX_CONNECTIONS).reject());
     }
-    let gateway = AddressRange { first: GATEWAY, bits: 32 };
-    for (protocol, port) in [(UDP, NAMES), (TCP, NAMES), (TCP, plan.port)] {
-        table.rule("input", |rule| rule.to(gateway).port(protocol, port).accept());
+    for port in [NAMES, plan.port] {
+        table.rule("input", |rule| rule.to(gateway).port(TCP, port).accept());
     }
     table.rule("input", |rule| rule.reject());
     for range in &plan.allow {

@@ -29,6 +29,9 @@ const ELEMENT: u16 = 1;
 /// Where a chain sees packets.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Hook {
+    /// Before connections are looked up: of what comes in, and of what this machine says itself.
+    Raw,
+    RawOut,
     /// Before anything is decided, translations included.
     Early,
     /// For this machine.
@@ -79,6 +82,8 @@ impl<'a> Table<'a> {
     /// Adds a chain.
     pub(super) fn chain(&mut self, chain: &str, hook: Hook, policy: Policy) {
         let (kind, number, priority) = match hook {
+            Hook::Raw => ("filter", 0, -300),
+            Hook::RawOut => ("filter", 3, -300),
             // Ahead of what the machine's own rules may translate there (-100).
             Hook::Early => ("filter", 0, -150_i32),
             Hook::Input => ("filter", 1, 0),
@@ -158,6 +163,11 @@ impl Rule<'_, '_> {
         self.meta(16).compare(true, &[protocol]).payload(2, 2, 2).compare(true, &port.to_be_bytes())
     }
 
+    /// Is of this protocol and comes from this port.
+    pub(super) fn port_from(&mut self, protocol: u8, port: u16) -> &mut Self {
+        self.meta(16).compare(true, &[protocol]).payload(2, 0, 2).compare(true, &port.to_be_bytes())
+    }
+
     /// Goes to this range.
     pub(super) fn to(&mut self, range: AddressRange) -> &mut Self {
         self.version4().payload(1, 16, 4).mask(&range.mask().to_be_bytes()).compare(true, &range.first.octets())
@@ -199,6 +209,11 @@ impl Rule<'_, '_> {
             data.bytes(1, &u64::from(each_second).to_be_bytes()).bytes(2, &1_u64.to_be_bytes());
             data.network_number(3, burst).network_number(4, 0).network_number(5, 1);
         })
+    }
+
+    /// Is part of no connection: nothing is kept of it.
+    pub(super) fn untracked(&mut self) {
+        self.expression("notrack", |_| {});
     }
 
     /// What of it is translated leaves with the address of the link it leaves by.
