@@ -69,7 +69,7 @@ struct Inner {
     /// Adopted as it was, frozen: it has not been asked yet whether its code is loaded.
     doubtful: AtomicBool,
     asked: Mutex<Option<oneshot::Sender<LauncherState>>>,
-    killed: Mutex<Option<KillReason>>,
+    killed: Mutex<Option<(KillReason, Option<Arc<str>>)>>,
     tasks: TaskTracker,
     /// Its tasks end: it is dead or released.
     over: CancellationToken,
@@ -351,9 +351,10 @@ impl Instance {
         self.0.tools.kill(self.0.id.clone());
     }
 
-    /// The first reason counts.
+    /// The first reason counts, and so does the request that was served then: its program may still say that it is done.
     fn condemn(&self, reason: KillReason) {
-        self.0.killed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        let served = self.serving().clone();
+        self.0.killed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((reason, served));
         self.0.ending.cancel();
     }
 

@@ -126,9 +126,12 @@ impl Lease {
         headers::prepare(&mut request, &id, serial, wall_deadline);
         let mut running = Running::begin(seat, serial, Instant::now() + duration);
         let instance = running.instance();
+        // Pinned outside, so that its connection closes after the instance is condemned: the program sees its client leave
+        // and may end the request before the kill arrives, and the log would not know whose time was up.
+        let mut sending = std::pin::pin!(instance.send(request));
         let sent = tokio::select! {
             biased;
-            sent = instance.send(request) => sent,
+            sent = &mut sending => sent,
             () = running.time_is_up() => {
                 running.expire(duration);
                 return Err(SendFailure::new(Code::FunctionTimeout, "no answer in time", Replay::No));

@@ -93,7 +93,8 @@ pub(super) fn bury(instance: &Instance, end: Option<(ExitStatus, Usage)>) {
     let instance = instance.clone();
     tokio::spawn(async move {
         instance.drain().await;
-        let killed = *instance.0.killed.lock().unwrap_or_else(PoisonError::into_inner);
+        let killed = instance.0.killed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (killed, served) = killed.map_or((None, None), |(reason, served)| (Some(reason), served));
         let tail = instance.0.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         let signalled = instance.0.life.borrow().signalled;
         let end = match (end, signalled) {
@@ -111,7 +112,7 @@ pub(super) fn bury(instance: &Instance, end: Option<(ExitStatus, Usage)>) {
                 Some(fatal) if killed.is_none() && !fatal.is_empty() => format!("{death}: {fatal}"),
                 _ => death.to_string(),
             };
-            let request = instance.serving().clone();
+            let request = instance.serving().clone().or(served);
             instance.note(Level::Error, &text, request.clone());
             tracing::info!(instance = %instance.id(), request = request.as_deref(), end = text, "instance ended");
         }
