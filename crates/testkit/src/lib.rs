@@ -21,6 +21,7 @@ mod native;
 mod outside;
 pub mod process;
 mod registry;
+mod runtimes;
 mod server;
 mod wait;
 

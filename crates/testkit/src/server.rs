@@ -6,6 +6,7 @@ use crate::cli::{Finished, Running};
 use crate::deployment::Deployment;
 use crate::files::{Files, Scratch};
 use crate::process::{self, Process};
+use crate::runtimes::Store;
 use crate::wait::{PATIENCE, patient, wait_until};
 use dockless_model::Digest;
 use dockless_wire::{Instance, InstanceList, LogRecord, Status};
@@ -84,13 +85,18 @@ impl Server {
     #[track_caller]
     pub fn start(options: Options) -> Self {
         let scratch = Scratch::new();
-        let mut running = Self::launch(&options, &scratch);
         let data = data_of(&options, &scratch);
+        let (store, is_new) = (Store::of(&options.binary), !data.exists());
+        store.lend(&data).expect("captured runtimes can be lent");
+        let mut running = Self::launch(&options, &scratch);
         wait_until("the ready line", START, || {
             let ended = running.ended();
             assert!(ended.is_none(), "the server ended ({ended:?}) before it was ready:\n{}", running.stderr());
             running.stdout().lines().any(|line| line.starts_with("dockless is ready"))
         });
+        if is_new {
+            store.take_in(&data).expect("captured runtimes can be kept");
+        }
         let announced = std::fs::read(run_folder(&data).join("server.json")).expect("a ready server has a server.json");
         let announced: serde_json::Value = serde_json::from_slice(&announced).expect("server.json is JSON");
         let url = announced["url"].as_str().expect("server.json has a url");
