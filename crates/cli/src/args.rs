@@ -1,8 +1,8 @@
 //! The command line: what is shared by all commands, the commands themselves, and the one that need not be typed.
 
 use crate::commands::{
-    account, alias, completions, deploy, env, inspect, logs, ls, man, probe, promote, ps, rm, rollback, scale, secrets,
-    sleep, status, token, upgrade, usage,
+    account, alias, completions, deploy, dev, env, inspect, logs, ls, man, probe, promote, ps, rm, rollback, scale,
+    secrets, sleep, status, token, upgrade, usage,
 };
 use clap::Parser;
 use dockless_model::Secret;
@@ -52,6 +52,12 @@ pub enum Command {
     /// With --image an image of a registry is deployed instead: a server that is started by the first request and
     /// stopped when nobody asks any more. Logins are those of docker, podman and skopeo.
     Deploy(Box<deploy::Args>),
+    /// Serve a folder on this machine and build it again on every save
+    ///
+    /// Starts a platform of its own, as root; needs no server, and leaves none. Pages load themselves again when a build is online; a
+    /// build that fails is shown in the terminal and over the page, and what was online stays. What functions write is
+    /// printed. .env and .env.local are read. Results of builds are kept in .dockless.
+    Dev(dev::Args),
     /// List deployments, newest first
     Ls(ls::Args),
     /// Show everything about a deployment

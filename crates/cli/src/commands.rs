@@ -4,6 +4,7 @@ pub mod account;
 pub mod alias;
 pub mod completions;
 pub mod deploy;
+pub mod dev;
 pub mod env;
 pub mod inspect;
 pub mod logs;

@@ -26,5 +26,6 @@ mod variables;
 
 pub use args::{Command, Global, command_line, parse};
 pub use client::Name;
+pub use commands::dev::{PLATFORM, under_command};
 pub use run::run;
 pub use server::data_folder;

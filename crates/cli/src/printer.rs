@@ -69,6 +69,12 @@ impl Printer {
         Self { settings, progress }
     }
 
+    /// One that says no more than it must.
+    #[must_use]
+    pub(crate) fn hushed(&self) -> Self {
+        Self { settings: Settings { quiet: true, ..self.settings }, progress: self.progress.clone() }
+    }
+
     /// Whether the answer is one documented object.
     #[must_use]
     pub(crate) const fn is_json(&self) -> bool {

@@ -3,7 +3,7 @@
 use crate::{
     args::{self, Command, Global},
     commands::{
-        account, alias, completions, deploy, env, inspect, logs, ls, man, probe, promote, ps, rm, rollback, scale,
+        account, alias, completions, deploy, dev, env, inspect, logs, ls, man, probe, promote, ps, rm, rollback, scale,
         secrets, sleep, status, token, upgrade, usage,
     },
     context::Context,
@@ -49,6 +49,10 @@ fn reader_left(error: &anyhow::Error) -> bool {
 fn in_runtime(command: &Command, ctx: &Context) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let outcome = runtime.block_on(async {
+        // It has more to do when the person leaves than to say so.
+        if matches!(command, Command::Dev(_)) {
+            return dispatch(command, ctx).await;
+        }
         tokio::select! {
             outcome = dispatch(command, ctx) => outcome,
             interrupt = tokio::signal::ctrl_c() => {
@@ -65,6 +69,7 @@ fn in_runtime(command: &Command, ctx: &Context) -> Outcome {
 async fn dispatch(command: &Command, ctx: &Context) -> Outcome {
     match command {
         Command::Deploy(args) => deploy::run(args, ctx).await,
+        Command::Dev(args) => dev::run(args, ctx).await,
         Command::Ls(args) => ls::run(args, ctx).await,
         Command::Ps(args) => ps::run(args, ctx).await,
         Command::Logs(args) => logs::run(args, ctx).await,

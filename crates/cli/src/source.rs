@@ -9,6 +9,7 @@ mod name;
 mod rules;
 mod walk;
 
+pub(crate) use digests::Memory;
 pub(crate) use name::{NameError, project_name};
 pub(crate) use walk::SourceError;
 
@@ -42,6 +43,9 @@ pub(crate) struct SourceFile {
 }
 
 impl Source {
+    /// Files of a folder's root that say what stays home.
+    pub(crate) const IGNORE_FILES: [&str; 3] = rules::IGNORE_FILES;
+
     /// Makes a folder's path absolute and real.
     ///
     /// # Errors
@@ -55,13 +59,21 @@ impl Source {
     /// # Errors
     /// The folder is missing, empty, or holds something that cannot be deployed: each named.
     pub(crate) fn read(folder: &Path) -> Result<Self, SourceError> {
+        Self::read_again(folder, &mut Memory::default())
+    }
+
+    /// The same, without reading files that are as they were the last time.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_again(folder: &Path, memory: &mut Memory) -> Result<Self, SourceError> {
         let root = Self::root(folder)?;
         let rules = Rules::of(&root)?;
         let found = walk::walk(&root, &rules)?;
         if found.is_empty() {
             return Err(SourceError::Empty { folder: root, rules: rules.origin() });
         }
-        let files = digests::of(found)?;
+        let files = digests::of(found, memory)?;
         Ok(Self { root, files })
     }
 
@@ -75,6 +87,31 @@ impl Source {
     #[must_use]
     pub(crate) fn by_digest(&self) -> BTreeMap<WireDigest, (&SourcePath, &SourceFile)> {
         self.files.iter().map(|(path, file)| (file.digest, (path, file))).collect()
+    }
+}
+
+/// The folders that files are deployed from, and which names in them matter.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    /// Relative paths; the root is empty.
+    pub(crate) folders: Vec<PathBuf>,
+    rules: Rules,
+}
+
+impl Watched {
+    /// Looks at a folder as it is now.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub(crate) fn of(root: &Path) -> Result<Self, SourceError> {
+        let rules = Rules::of(root)?;
+        Ok(Self { folders: walk::folders(root, &rules), rules })
+    }
+
+    /// Whether what happens to this relative path can change what is deployed.
+    pub(crate) fn concerns(&self, relative: &Path) -> bool {
+        // What it was before it went is not known: a rule for folders alone counts too.
+        !self.rules.ignore(relative, false) && !self.rules.ignore(relative, true)
     }
 }
 

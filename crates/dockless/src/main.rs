@@ -25,6 +25,7 @@ mod tls;
 use clap::Parser;
 use config::Layered;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -62,6 +63,13 @@ fn main() -> ExitCode {
     // The first process of a function's sandbox, where its interpreter speaks FastCGI.
     if let Some(code) = dockless_fastcgi::inside_function() {
         return code;
+    }
+    // The platform of `dockless dev`: like any other, but it ends with the command.
+    if std::env::args_os().next().is_some_and(|name| name == dockless_cli::PLATFORM)
+        && let Err(error) = dockless_cli::under_command()
+    {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        return ExitCode::FAILURE;
     }
     let line: Vec<OsString> = std::env::args_os().collect();
     if let Some(path) = config::concerns::<Program>(&line) {

@@ -531,7 +531,7 @@ fn sweep(run: &Path) {
 }
 
 /// As the warden computes it; written anew here because it is a promise to clients.
-fn run_folder(data: &Path) -> PathBuf {
+pub(crate) fn run_folder(data: &Path) -> PathBuf {
     let real = data.canonicalize().unwrap_or_else(|_| data.to_owned());
     let digest = Digest::of(real.as_os_str().as_encoded_bytes()).to_string();
     Path::new("/run/dockless").join(&digest[..16])
@@ -542,7 +542,7 @@ fn data_of(options: &Options, scratch: &Scratch) -> PathBuf {
 }
 
 /// The environment of whoever runs the tests must not show.
-fn without_dockless(command: &mut Command) {
+pub(crate) fn without_dockless(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("DOCKLESS_") || text.starts_with("SUDO_") {

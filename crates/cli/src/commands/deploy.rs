@@ -4,9 +4,9 @@
 //! read the folder ─► create ──► missing? upload those, create again ─► follow the build ─► URL
 //! ```
 
-mod follow;
+pub(crate) mod follow;
 mod image;
-mod send;
+pub(crate) mod send;
 
 use crate::{
     amounts,
@@ -137,12 +137,15 @@ async fn settle(
         "the build of {url} continues on the server; `dockless ls {name}` shows it, `dockless rm {} --yes` removes it",
         created.id
     ));
-    let settled = follow::Follow { client, printer: &ctx.printer, id: created.id.clone() }.follow().await?;
+    let settled =
+        follow::Follow { client, printer: &ctx.printer, id: created.id.clone(), look: follow::LOOK, details: true }
+            .follow()
+            .await?;
     finish(ctx, client, &settled, started)
 }
 
 /// Home and what is above it hold far more than a site: keys, mail, everything.
-async fn guard(root: &Path, yes: bool, ctx: &Context) -> Result<(), Failure> {
+pub(crate) async fn guard(root: &Path, yes: bool, ctx: &Context) -> Result<(), Failure> {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     if !holds_home(root, home.as_deref()) {
         return Ok(());
@@ -165,7 +168,7 @@ async fn read(folder: &Path, ctx: &Context) -> Result<Source, Failure> {
     read.map_err(|error| unreadable(error, folder))
 }
 
-fn unreadable(error: SourceError, folder: &Path) -> Failure {
+pub(crate) fn unreadable(error: SourceError, folder: &Path) -> Failure {
     let hint = hint_for(&error, folder);
     let failure = Failure::refused(error);
     if let Some(hint) = hint { failure.hint(hint) } else { failure }
@@ -188,7 +191,7 @@ fn hint_for(error: &SourceError, folder: &Path) -> Option<String> {
     })
 }
 
-fn misnamed(error: NameError) -> Failure {
+pub(crate) fn misnamed(error: NameError) -> Failure {
     match error {
         NameError::Flag(_) => Failure::usage(error),
         NameError::Unreadable(_) | NameError::NotJson(_) => Failure::refused(error),
@@ -222,7 +225,7 @@ fn finish(ctx: &Context, client: &Client, deployment: &Deployment, started: Inst
 }
 
 /// The server's message ends with a line `hint: …` where it has one.
-fn failed_build(deployment: &Deployment) -> Failure {
+pub(crate) fn failed_build(deployment: &Deployment) -> Failure {
     let message = deployment.error_message.as_deref().unwrap_or("the server gives no reason");
     let (message, hint) = match message.rsplit_once("\nhint: ") {
         Some((message, hint)) => (message, Some(hint)),

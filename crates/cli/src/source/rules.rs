@@ -9,7 +9,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use std::path::Path;
 
 /// Ignore files, in order of precedence.
-const IGNORE_FILES: [&str; 3] = [".docklessignore", ".nowignore", ".vercelignore"];
+pub(super) const IGNORE_FILES: [&str; 3] = [".docklessignore", ".nowignore", ".vercelignore"];
 
 /// Never deployed unless an ignore file says `!NAME`: histories, dependencies that the server installs, secrets, caches
 /// and droppings of editors and systems.

@@ -106,6 +106,23 @@ pub(super) fn walk(root: &Path, rules: &Rules) -> Result<BTreeMap<SourcePath, Fo
     Ok(walk.files)
 }
 
+/// All folders that are not ignored, links apart. One that cannot be read has none below it.
+pub(super) fn folders(root: &Path, rules: &Rules) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::new()];
+    let mut next = 0;
+    while let Some(folder) = found.get(next).cloned() {
+        next += 1;
+        let Ok(entries) = fs::read_dir(root.join(&folder)) else { continue };
+        for entry in entries.flatten() {
+            let path = folder.join(entry.file_name());
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !rules.ignore(&path, true) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
 struct Walk<'a> {
     root: &'a Path,
     rules: &'a Rules,

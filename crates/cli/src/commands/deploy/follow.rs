@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks at a deployment whose log has ended.
-const LOOK: Duration = Duration::from_millis(250);
+/// [`Follow::look`] where the server is somewhere.
+pub(crate) const LOOK: Duration = Duration::from_millis(250);
 /// A server that is away for longer is given up; the build goes on without us.
 const AWAY: Duration = Duration::from_secs(60);
 /// After READY the alias follows at once; a server that never says so is not waited for.
@@ -22,10 +22,14 @@ const ALIAS: Duration = Duration::from_secs(15);
 const LAST_LINES: usize = 20;
 
 /// Whom to follow.
-pub(super) struct Follow<'a> {
-    pub(super) client: &'a Client,
-    pub(super) printer: &'a Printer,
-    pub(super) id: DeploymentId,
+pub(crate) struct Follow<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) printer: &'a Printer,
+    pub(crate) id: DeploymentId,
+    /// Between two looks at a deployment whose log has ended.
+    pub(crate) look: Duration,
+    /// Whether every line is shown, or those that say something is wrong.
+    pub(crate) details: bool,
 }
 
 /// What was seen so far.
@@ -41,7 +45,7 @@ struct Seen {
 
 impl Follow<'_> {
     /// Waits for READY with its alias, ERROR or CANCELED.
-    pub(super) async fn follow(&self) -> Result<Deployment, Failure> {
+    pub(crate) async fn follow(&self) -> Result<Deployment, Failure> {
         let spinner = self.printer.progress().spinner("Building");
         let name = Name::from(&self.id);
         let mut seen = Seen::default();
@@ -79,7 +83,7 @@ impl Follow<'_> {
                     return Err(Failure::from(error).hint(text));
                 }
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(self.look).await;
         }
     }
 
@@ -105,7 +109,7 @@ impl Follow<'_> {
         let text = if event.kind == "command" { format!("$ {}", event.text) } else { event.text };
         if event.level.is_some() {
             self.printer.note(&format!("  {text}"));
-        } else {
+        } else if self.details {
             self.printer.detail(&format!("  {text}"));
         }
         seen.keep(text);

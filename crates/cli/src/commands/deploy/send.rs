@@ -29,19 +29,19 @@ const TRIES: u32 = 5;
 const ROUNDS: u32 = 3;
 
 /// What is sent, and how one sees it go.
-pub(super) struct Send<'a> {
-    pub(super) client: &'a Client,
-    pub(super) printer: &'a Printer,
-    pub(super) source: &'a Source,
-    pub(super) name: &'a ProjectName,
-    pub(super) env: BTreeMap<String, Secret>,
-    pub(super) build_env: BTreeMap<String, Secret>,
+pub(crate) struct Send<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) printer: &'a Printer,
+    pub(crate) source: &'a Source,
+    pub(crate) name: &'a ProjectName,
+    pub(crate) env: BTreeMap<String, Secret>,
+    pub(crate) build_env: BTreeMap<String, Secret>,
     /// The source is the OCI layout of an image.
-    pub(super) image: Option<&'a ImageArgs>,
+    pub(crate) image: Option<&'a ImageArgs>,
 }
 
 impl Send<'_> {
-    pub(super) async fn send(&self, force: bool, no_alias: bool) -> Result<Deployment, Failure> {
+    pub(crate) async fn send(&self, force: bool, no_alias: bool) -> Result<Deployment, Failure> {
         let body = self.body(no_alias);
         for _ in 0..ROUNDS {
             match self.create(&body, force).await {
