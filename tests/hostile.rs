@@ -1,5 +1,9 @@
 //! What a hostile tenant tries: the host, its neighbours, the platform. Programs it brings along are compiled here.
 
+#[path = "hostile/everywhere.rs"]
+mod everywhere;
+#[path = "hostile/exhaustion.rs"]
+mod exhaustion;
 #[path = "hostile/network.rs"]
 mod network;
 #[path = "hostile/outside.rs"]
@@ -29,7 +33,7 @@ fn deploy(server: &Server, name: &str) -> Deployment {
     let mut files = Files::new();
     copy_tree(&sources().join("apps/hostile"), files.path());
     for (program, source) in [
-        ("forbidden", include_str!("natives/forbidden.c")),
+        ("forbidden", concat!(include_str!("natives/confined.h"), include_str!("natives/forbidden.c"))),
         ("abstract", include_str!("natives/abstract.c")),
         ("daemon", include_str!("natives/daemon.c")),
     ] {

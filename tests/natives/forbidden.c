@@ -38,17 +38,8 @@
 static char buffer[4096];
 static struct timeval now;
 
-// The first process is a launcher's and we are the sandbox's one user: true nowhere else.
-static int is_in_a_sandbox(void) {
-  char name[64] = "";
-  FILE *first = fopen("/proc/1/comm", "r");
-  if (first == NULL || fgets(name, sizeof name, first) == NULL) return 0;
-  return getuid() == 1000 && geteuid() == 1000 && strcmp(name, "node\n") == 0 && access("/var/task", F_OK) == 0 &&
-         access("/opt/dockless/runtime.json", F_OK) == 0 && access("/home", F_OK) != 0;
-}
-
 int main(void) {
-  if (!is_in_a_sandbox()) {
+  if (!is_confined()) {
     fputs("forbidden: this is no sandbox\n", stderr);
     return 99;
   }
@@ -72,7 +63,7 @@ int main(void) {
   TRY("clone_user", syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0));
   TRY("clone_net", syscall(SYS_clone, CLONE_NEWNET | SIGCHLD, 0, 0, 0, 0));
   TRY("clone3", syscall(SYS_clone3, buffer, 64));
-  TRY("setns", syscall(SYS_setns, open("/proc/1/ns/net", O_RDONLY), 0));
+  TRY("setns", syscall(SYS_setns, open("/proc/self/ns/net", O_RDONLY), 0));
   TRY("ptrace_attach", ptrace(PTRACE_ATTACH, getppid(), 0, 0));
   TRY("ptrace_traceme", ptrace(PTRACE_TRACEME, 0, 0, 0));
   TRY("process_vm_readv", syscall(SYS_process_vm_readv, getppid(), NULL, 0, NULL, 0, 0));

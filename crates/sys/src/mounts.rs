@@ -64,13 +64,16 @@ impl Detached {
         Ok(Self(rustix::mount::open_tree(dir, path, flags)?))
     }
 
-    /// A new in-memory file system: `size` in bytes, `mode` of its root in octal digits.
+    /// A new in-memory file system: `size` in bytes, `mode` of its root in octal digits. It has as many files as pages: empty
+    /// ones take memory too, the kernel's own, and time when all of them go at once.
     ///
     /// # Errors
     /// No CAP_SYS_ADMIN in the user namespace, or no memory.
     pub fn tmpfs(size: u64, mode: &str, flags: Flags) -> io::Result<Self> {
         let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
         rustix::mount::fsconfig_set_string(context.as_fd(), "size", size.to_string().as_str())?;
+        let files = (size / 4096).max(1024);
+        rustix::mount::fsconfig_set_string(context.as_fd(), "nr_inodes", files.to_string().as_str())?;
         rustix::mount::fsconfig_set_string(context.as_fd(), "mode", mode)?;
         rustix::mount::fsconfig_create(context.as_fd())?;
         Ok(Self(rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags.mount_flags())?))

@@ -83,6 +83,15 @@ pub fn children(parent: u32) -> Vec<Process> {
     all().into_iter().filter(|pid| stat(*pid).is_some_and(|stat| stat.parent == parent)).filter_map(find).collect()
 }
 
+/// Its processor time so far, in ticks of the clock.
+#[must_use]
+pub fn processor_time(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may hold anything: the twelfth and thirteenth field.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
 /// Its real user.
 #[must_use]
 pub fn user(pid: u32) -> Option<u32> {
