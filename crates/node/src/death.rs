@@ -36,12 +36,14 @@ pub enum KillReason {
 }
 
 impl Death {
-    /// V8 ends itself before the kernel does, by SIGABRT and with these words.
+    /// V8 ends itself before the kernel does, by abort(3) and with these words.
     const HEAP_WORDS: &'static str = "heap out of memory";
 
     pub(crate) fn new(status: ExitStatus, usage: Usage, killed: Option<KillReason>, tail: Vec<String>) -> Self {
         let by_kernel = usage.oom_kills > 0 && matches!(status, ExitStatus::Signal(9) | ExitStatus::Code(137));
-        let by_runtime = matches!(status, ExitStatus::Signal(6) | ExitStatus::Code(134))
+        // The first process of a pid namespace does not get the SIGABRT that it raises: abort(3) goes on to an instruction
+        // that no program may execute, which is SIGSEGV.
+        let by_runtime = matches!(status, ExitStatus::Signal(6 | 11) | ExitStatus::Code(134))
             && tail.iter().any(|line| line.contains(Self::HEAP_WORDS));
         Self { status: Some(status), oom: killed.is_none() && (by_kernel || by_runtime), killed, usage, tail }
     }
@@ -87,6 +89,8 @@ mod tests {
             ("kernel", ExitStatus::Signal(9), 1, None, vec![], true),
             ("kernel, through init", ExitStatus::Code(137), 1, None, vec![], true),
             ("v8", ExitStatus::Signal(6), 0, None, heap.clone(), true),
+            ("v8, first of its namespace", ExitStatus::Signal(11), 0, None, heap.clone(), true),
+            ("a crash", ExitStatus::Signal(11), 0, None, vec![], false),
             ("abort of another kind", ExitStatus::Signal(6), 0, None, vec![], false),
             ("plain kill", ExitStatus::Signal(9), 0, None, vec![], false),
             ("a child was killed earlier", ExitStatus::Code(1), 1, None, vec![], false),
