@@ -56,10 +56,18 @@ impl BlobStore {
             .open(root.join("lock"))
             .map_err(during("make the lock of the blob folder"))?;
         sync_folder(root)?;
-        for entry in fs::read_dir(&tmp).map_err(during("list temporary files"))? {
-            remove_if_orphan(&entry.map_err(during("list temporary files"))?.path())?;
-        }
+        remove_orphans(&tmp)?;
         Ok(Self { root: root.into() })
+    }
+
+    /// Removes temporaries of writers that died, as [`Self::open`] does: of one that died a moment before that, they were
+    /// too young.
+    ///
+    /// # Errors
+    /// The folder cannot be read or written.
+    pub async fn remove_temporaries(&self) -> Result<(), BlobError> {
+        let tmp = self.root.join("tmp");
+        blocking(move || remove_orphans(&tmp)).await
     }
 
     /// Begins to take a content in.
@@ -260,6 +268,13 @@ pub(crate) fn sync_disk(folder: &Path) -> Result<(), BlobError> {
 fn age_of(meta: &fs::Metadata) -> Duration {
     // A time in the future (the clock jumped) counts as young.
     meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default()
+}
+
+fn remove_orphans(tmp: &Path) -> Result<(), BlobError> {
+    for entry in fs::read_dir(tmp).map_err(BlobError::during("list temporary files"))? {
+        remove_if_orphan(&entry.map_err(BlobError::during("list temporary files"))?.path())?;
+    }
+    Ok(())
 }
 
 fn remove_if_orphan(path: &Path) -> Result<(), BlobError> {

@@ -10,7 +10,7 @@ use dockless_model::output::BundleFile;
 use dockless_model::{Digest, RuntimeId, SourcePath};
 use dockless_sandbox::workshop::APP;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -82,6 +82,15 @@ struct Installed {
 }
 
 impl Builder {
+    /// Trees that hold tools: no deployment names them. Blocking.
+    ///
+    /// # Errors
+    /// The list of them cannot be read.
+    pub fn tool_trees(&self) -> std::io::Result<BTreeSet<Digest>> {
+        let installed = self.cache().list::<Installed>(Shelf::Tools)?;
+        Ok(installed.into_iter().map(|(_, _, Installed { tree })| tree).collect())
+    }
+
     /// The tree of a tool: known, or installed now. With `again` what is known is not believed.
     pub(crate) async fn tool(
         &self,

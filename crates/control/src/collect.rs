@@ -3,7 +3,7 @@
 //! Safe against whoever stores at the same time, in any process: uploads that are pinned, young or named by a
 //! deployment stay; of the rest the blob goes only if it was last stored long ago, and storing it again makes it young.
 
-use crate::{Control, Error};
+use crate::{Control, Error, control::chain};
 
 /// How long changes of hosts are kept for processes that sleep.
 const CHANGES: std::time::Duration = std::time::Duration::from_secs(3600);
@@ -16,6 +16,7 @@ impl Control {
         };
         self.fold_usage().await?;
         self.db().prune_host_changes(before(CHANGES), now).await?;
+        self.blobs().remove_temporaries().await?;
         let uploads = self.db().forget_files(before(age), now).await?;
         let (mut blobs, mut bytes) = (0_u64, 0_u64);
         for shard in 0..=u8::MAX {
@@ -30,6 +31,27 @@ impl Control {
         }
         if uploads + blobs > 0 {
             tracing::info!(uploads, blobs, bytes, "unused uploads collected");
+        }
+        self.collect_trees(age).await
+    }
+
+    /// Trees of builds that ended with their process: nobody was left to say that nothing will name them. One that is
+    /// wanted again at this very moment is made again when it is missed.
+    async fn collect_trees(&self, age: std::time::Duration) -> Result<(), Error> {
+        let stored = match self.platform().stored_trees(age).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "unused trees cannot be looked for");
+                return Ok(());
+            }
+        };
+        let node = &self.config().node;
+        let unnamed = self.db().unnamed_trees(&stored, node).await?;
+        let unused: std::collections::BTreeSet<_> = unnamed.into_iter().filter(|tree| !self.is_placing(tree)).collect();
+        if !unused.is_empty() {
+            tracing::info!(trees = unused.len(), "unused trees found");
+            self.db().doom_trees(&unused, node, self.now()).await?;
+            self.removed().notify_one();
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use dockless_wire::{Instance, LogRecord, RuntimeStatus};
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// This machine.
 pub trait Platform: Send + Sync + 'static {
@@ -25,6 +26,9 @@ pub trait Platform: Send + Sync + 'static {
     /// Deletes an imported tree. One that is gone is deleted already; one that a running sandbox still uses may be
     /// refused and is asked for again later.
     fn forget_tree(&self, tree: Digest) -> BoxFuture<'_, Result<(), Trouble>>;
+
+    /// Trees that are here for deployments alone, and were last put in place at least so long ago.
+    fn stored_trees(&self, age: Duration) -> BoxFuture<'_, Result<Vec<Digest>, Trouble>>;
 
     /// Retires a deployment's idle instances now and its busy ones after their request; says how many.
     fn sleep(&self, deployment: DeploymentId) -> BoxFuture<'_, usize>;

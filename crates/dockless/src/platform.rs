@@ -23,6 +23,7 @@ use futures_util::{StreamExt as _, stream};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Region label of this node.
 pub(crate) const REGION: &str = "dev1";
@@ -119,6 +120,18 @@ impl Platform for Machine {
         Box::pin(async move {
             self.node.forget_bundle(&tree).await.map_err(Trouble::new)?;
             self.node.forget_layer(&tree).await.map_err(Trouble::new)
+        })
+    }
+
+    fn stored_trees(&self, age: Duration) -> BoxFuture<'_, Result<Vec<Digest>, Trouble>> {
+        Box::pin(async move {
+            let builder = self.builder.clone();
+            // Asked first: a tool that is installed from here on is young.
+            let tools = tokio::task::spawn_blocking(move || builder.tool_trees());
+            let tools = tools.await.map_err(Trouble::new)?.map_err(Trouble::new)?;
+            let mut trees = self.node.stored_trees(age).await.map_err(Trouble::new)?;
+            trees.retain(|tree| !tools.contains(tree));
+            Ok(trees)
         })
     }
 

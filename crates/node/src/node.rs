@@ -239,6 +239,25 @@ impl Node {
         }
     }
 
+    /// Trees and layers that were put in place, or asked for again, so long ago; runtimes apart.
+    ///
+    /// # Errors
+    /// The warden failed.
+    pub async fn stored_trees(&self, age: Duration) -> Result<Vec<Digest>, CallError> {
+        let older_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            match self.tools.warden.call(Verb::Stored { older_ms, after }, &[]).await?.0 {
+                Answer::Stored { trees } if trees.is_empty() => return Ok(found),
+                Answer::Stored { trees } => {
+                    after = trees.last().copied();
+                    found.extend(trees);
+                }
+                _ => return Err(CallError::Confused("something else than trees")),
+            }
+        }
+    }
+
     /// Starts an instance: from the shelf if it has the runtime and memory class, else from nothing. It is handed out
     /// before its code is loaded, so that the first request can already be on its way; if loading fails or takes
     /// longer than the boot limit, it dies without [`Life::loaded`](crate::Life).

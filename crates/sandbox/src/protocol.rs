@@ -41,6 +41,8 @@ pub const MAX_LAYERS: usize = 127;
 
 /// Stores of builds that are kept at most: their names fit into one message.
 pub const MAX_STORES: usize = 256;
+/// Most names of trees in one answer.
+pub const MAX_STORED: usize = 1000;
 
 /// From the server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -156,6 +158,15 @@ pub enum Verb {
         /// [`crate::workshop::Profile::Images`]. One build at a time has it, others → [`Refusal::InUse`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         store: Option<Digest>,
+    },
+    /// Trees and layers that were put in place, or asked for again, so long ago; runtimes apart. In their order, at most
+    /// [`MAX_STORED`]. → [`Answer::Stored`]
+    Stored {
+        /// Milliseconds since then, at least.
+        older_ms: u64,
+        /// Those behind this one.
+        #[serde(default)]
+        after: Option<Digest>,
     },
     /// Remove all stores of builds but these and those in use. → [`Answer::Done`]
     KeepStores {
@@ -287,6 +298,11 @@ pub enum Answer {
     Building {
         /// Its first process, as the host counts.
         pid: u32,
+    },
+    /// To `stored`.
+    Stored {
+        /// Their names.
+        trees: Vec<Digest>,
     },
     /// To `stats`.
     Usage(Usage),

@@ -34,6 +34,28 @@ impl Db {
     }
 }
 
+impl Db {
+    /// Those of the trees that no deployment names on a node.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn unnamed_trees(&self, trees: &[Digest], node: &str) -> Result<Vec<Digest>, StoreError> {
+        let mut named = BTreeSet::new();
+        for chunk in trees.chunks(CHUNK) {
+            let names: Vec<String> = (2..=chunk.len() + 1).map(|n| format!("${n}")).collect();
+            let sql = format!("SELECT digest FROM tree_refs WHERE node_id = $1 AND digest IN ({})", names.join(", "));
+            let mut query = sqlx::query(&sql).bind(node);
+            for digest in chunk {
+                query = query.bind(digest.to_string());
+            }
+            for row in query.fetch_all(self.reader()).await? {
+                named.insert(row.noun::<Digest>("digest")?);
+            }
+        }
+        Ok(trees.iter().filter(|tree| !named.contains(*tree)).copied().collect())
+    }
+}
+
 pub(crate) async fn name_blobs(
     write: &mut Write,
     deployment: &DeploymentId,

@@ -52,6 +52,7 @@ pub(crate) fn import(
     let result = fill(workshop, filter, ids, &staging, manifest, contents).and_then(|tree| {
         let target = trees.join(tree.to_string());
         if target.exists() {
+            crate::trees::freshen(&target).map_err(disk)?;
             return Ok(tree);
         }
         // One flush for all files: a name must never stand for a tree that a power cut emptied.

@@ -4,10 +4,11 @@ use crate::WardenError;
 use crate::config::RuntimeSource;
 use crate::world::World;
 use dockless_model::{Digest, RuntimeId};
-use dockless_sandbox::protocol::{Refusal, Runtime};
+use dockless_sandbox::protocol::{Answer, MAX_STORED, Refusal, Runtime};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// Inside a runtime's root, under [`dockless_sandbox::LAUNCHER_ROOT`]: how its launcher is started. Written by the
 /// capture, read by the warden only from trees it imported itself.
@@ -167,6 +168,38 @@ fn read_file(trees: &Path, tree: &Digest) -> io::Result<RuntimeFile> {
 pub(crate) fn folder(world: &World, tree: &Digest) -> Result<PathBuf, Refusal> {
     let path = world.trees_path().join(tree.to_string());
     if path.is_dir() { Ok(path) } else { Err(Refusal::Unknown(format!("tree {tree}"))) }
+}
+
+/// Trees and layers that nobody put in place for so long, those of runtimes apart: in their order, behind one.
+pub(crate) fn stored(
+    world: &World,
+    runtimes: &Runtimes,
+    age: Duration,
+    after: Option<&Digest>,
+) -> Result<Answer, Refusal> {
+    let mut trees = Vec::new();
+    for folder in [world.trees_path(), world.layers_path()] {
+        let unlisted = |error| Refusal::Kernel(format!("cannot list {}: {error}", folder.display()));
+        for entry in std::fs::read_dir(&folder).map_err(unlisted)? {
+            let entry = entry.map_err(unlisted)?;
+            let Some(tree) = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()) else { continue };
+            let old = || {
+                let placed = entry.metadata().and_then(|meta| meta.modified()).ok()?;
+                Some(SystemTime::now().duration_since(placed).ok()? >= age)
+            };
+            if after.is_none_or(|after| tree > *after) && !runtimes.has_tree(&tree) && old() == Some(true) {
+                trees.push(tree);
+            }
+        }
+    }
+    trees.sort_unstable();
+    trees.truncate(MAX_STORED);
+    Ok(Answer::Stored { trees })
+}
+
+/// Makes a tree or layer young that is asked for again.
+pub(crate) fn freshen(folder: &Path) -> io::Result<()> {
+    std::fs::File::open(folder)?.set_modified(SystemTime::now())
 }
 
 /// Deletes a tree: out of its name first, so that a cut leaves only a temporary folder.

@@ -89,6 +89,7 @@ pub(crate) fn unpack(
     let folder = workshop.world.layers_path();
     let target = folder.join(diff_id.to_string());
     if target.exists() {
+        crate::trees::freshen(&target).map_err(disk)?;
         return layers::is_opaque(&target).map_err(disk);
     }
     let staging = folder.join(format!("tmp-{ticket}"));
@@ -100,6 +101,8 @@ pub(crate) fn unpack(
         }
         mark(&staging, opaque)?;
         File::open(&staging).and_then(|folder| rustix::fs::syncfs(&folder).map_err(Into::into)).map_err(disk)?;
+        // The archive's own time of its root is no measure of when it came here.
+        crate::trees::freshen(&staging).map_err(disk)?;
         std::fs::rename(&staging, &target).map_err(disk)?;
         File::open(&folder).and_then(|folder| folder.sync_all()).map_err(disk)?;
         layers::is_opaque(&target).map_err(disk)

@@ -127,6 +127,10 @@ impl Warden {
                 let wish = crate::builds::Wish { instance, profile, tools, store };
                 self.begin_build((session, id), wish, &runtime)
             }
+            Verb::Stored { older_ms, after } => {
+                trees::stored(&self.world, &self.runtimes, std::time::Duration::from_millis(older_ms), after.as_ref())
+                    .into()
+            }
             Verb::KeepStores { stores } => self.keep_stores(&stores).into(),
             Verb::EndBuild { instance } => self.end_build(session, &instance).into(),
             Verb::Kill { instance } => self.kill(session, &instance).into(),

@@ -49,6 +49,7 @@ pub struct Workshop {
     pub begun: watch::Sender<usize>,
     pub forgotten: Mutex<Vec<DeploymentId>>,
     pub forgotten_trees: Mutex<Vec<Digest>>,
+    pub stored_trees: Mutex<Vec<Digest>>,
     pub tree_in_use: AtomicBool,
     pub running: Mutex<Vec<Running>>,
     pub logs: watch::Sender<Vec<LogRecord>>,
@@ -62,6 +63,7 @@ impl Workshop {
             begun: watch::Sender::new(0),
             forgotten: Mutex::default(),
             forgotten_trees: Mutex::default(),
+            stored_trees: Mutex::default(),
             tree_in_use: AtomicBool::new(false),
             running: Mutex::default(),
             logs: watch::Sender::new(Vec::new()),
@@ -149,6 +151,10 @@ impl Platform for Machine {
             Ok(output)
         }
         .boxed()
+    }
+
+    fn stored_trees(&self, _age: Duration) -> BoxFuture<'_, Result<Vec<Digest>, Trouble>> {
+        async { Ok(self.0.stored_trees.lock().unwrap().clone()) }.boxed()
     }
 
     fn forget_tree(&self, tree: Digest) -> BoxFuture<'_, Result<(), Trouble>> {

@@ -216,6 +216,7 @@ impl Peer {
             | Verb::Dial { .. }
             | Verb::Throttle { .. }
             | Verb::Build { .. }
+            | Verb::Stored { .. }
             | Verb::EndBuild { .. }
             | Verb::KeepStores { .. }
             | Verb::At { .. }
