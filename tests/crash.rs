@@ -12,6 +12,7 @@ use std::time::Duration;
 #[path = "crash/callers.rs"]
 mod callers;
 #[path = "crash/strikes.rs"]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 mod strikes;
 
 const ROUNDS: u64 = 12;
