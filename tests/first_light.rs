@@ -310,7 +310,7 @@ fn hello_again(server: &Server) -> Deployment {
 fn a_build_that_cannot_work_says_why_and_publishes_nothing() {
     let server = server();
     for (name, files, words) in [
-        ("go", dockless_testkit::Files::new().with("api/hello.go", "x"), "api/hello.go"),
+        ("ruby", dockless_testkit::Files::new().with("api/hello.rb", "x"), "api/hello.rb"),
         ("no handler", dockless_testkit::Files::new().with("api/hello.py", "x"), "`app` or `handler`"),
         (
             "a document that is none",

@@ -142,6 +142,7 @@ impl Builder {
             log.line(Level::Warn, warning);
         }
         let mut packages = self.python_packages(&request, &plan.steps).await?;
+        packages.extend(self.go_functions(&request, &plan.steps).await?);
         let bundles: Vec<_> = match plan.project.take() {
             None => plan.steps.iter().map(|step| (plan.bundle(step, &source.files), None)).collect(),
             Some(project) => {

@@ -4,7 +4,7 @@ use crate::plan::MAX_BUNDLED_FILES;
 use crate::{
     BuildError, Container, MAX_BUNDLE_BYTES, Plan, Project, Source, SourceFile, Step, documents,
     functions::{self, Functions},
-    listed,
+    listed, presets,
     statics::{content_type, output_path},
 };
 use dockless_model::{
@@ -25,17 +25,26 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
     if let Some(builds) = &settings.builds {
         return listed(source, &settings, builds);
     }
-    let functions = Functions::among(source)?;
+    let container = container(source, &settings)?;
+    let server = if container.is_none() { presets::find(source) } else { None };
+    let is_server = server.is_some();
+    let functions = server.map_or_else(|| Functions::among(source), |server| Ok(Functions::server(server)))?;
     let has_functions = !functions.outputs.is_empty();
     let hides_api = has_functions || source.files.keys().any(functions::is_code);
     let of_node = |path: &&SourcePath| functions::language(path) == "node";
     let entrypoints: Vec<SourcePath> = functions.outputs.keys().filter(of_node).cloned().collect();
-    let container = container(source, &settings)?;
     // Beside a Dockerfile packages matter to functions alone.
     let plain = container.is_some() && !has_functions;
-    let project = if plain { None } else { Project::of(source, &settings, &entrypoints)? };
+    let project = if plain {
+        None
+    } else if is_server && settings.build_command.is_none() {
+        // What its script makes is the server's own, and not to be served.
+        Project::with(source, &settings, &entrypoints, Vec::new())?
+    } else {
+        Project::of(source, &settings, &entrypoints)?
+    };
 
-    let has_public = source.files.keys().any(|path| path.as_str().starts_with("public/"));
+    let has_public = is_server || source.files.keys().any(|path| path.as_str().starts_with("public/"));
     let files: BTreeMap<SourcePath, StaticFile> = source
         .files
         .iter()
@@ -441,7 +450,7 @@ mod tests {
         for (case, source, code) in [
             ("nothing", source(&[]), "nothing_to_deploy"),
             ("only tooling", source(&["README.md"]), "nothing_to_deploy"),
-            ("go", source(&["api/a.js", "api/hello.go"]), "unsupported_language"),
+            ("ruby", source(&["api/a.js", "api/hello.rb"]), "unsupported_language"),
             ("hidden php", source(&["_lib.php", ".x.php"]), "nothing_to_deploy"),
             ("two for one path", source(&["api/a.js", "api/a.mjs"]), "conflicting_file_path"),
             ("file and folder", source(&["a", "a/b"]), "file_and_folder"),

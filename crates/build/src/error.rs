@@ -232,6 +232,22 @@ pub enum BuildError {
         /// Why.
         reason: String,
     },
+    /// A file in Go that no program can be made of.
+    #[error("{path}: {reason}")]
+    Go {
+        /// Which.
+        path: SourcePath,
+        /// Why.
+        reason: String,
+    },
+    /// The server's machine has no compiler of this language.
+    #[error("this server has no compiler of {language}")]
+    NoToolchain {
+        /// Which.
+        language: &'static str,
+        /// The package of distributions that has one.
+        package: &'static str,
+    },
     /// The interpreter came without an installer of packages.
     #[error("this server has no pip")]
     NoPip,
@@ -309,6 +325,8 @@ impl BuildError {
             Self::Unpack { .. } => "internal_build_error",
             Self::BundleTooLarge { .. } => "lambda_size_exceeded",
             Self::Requirements { .. } => "bad_requirements",
+            Self::Go { .. } => "bad_go_file",
+            Self::NoToolchain { .. } => "compiler_missing",
             Self::TooManyFiles { .. } => "too_many_files",
             Self::NoPip => "pip_missing",
             Self::NoRuntime { .. } => "runtime_missing",
@@ -324,6 +342,7 @@ impl BuildError {
                 format!("bundle {entrypoint}")
             }
             Self::NoRuntime { .. } => "bundle".to_owned(),
+            Self::Go { .. } | Self::NoToolchain { .. } => "compile".to_owned(),
             Self::NoNpm | Self::NoPip => "install".to_owned(),
             Self::NoBuildah => "prepare".to_owned(),
             Self::NoOutput { .. } => "build".to_owned(),
@@ -344,7 +363,7 @@ impl BuildError {
                 one if it defines `app` or `handler`"
                 .to_owned(),
             Self::UnsupportedLanguage { .. } => {
-                "this version runs Node.js (.js, .mjs, .cjs, .ts, .tsx), Python (.py) and PHP (.php) only; a file that is no \
+                "this version runs Node.js (.js, .mjs, .cjs, .ts, .tsx), Python (.py), PHP (.php) and Go (.go) only; a file that is no \
                 function can be kept out by a name that begins with an underscore"
                     .to_owned()
             }
@@ -409,6 +428,11 @@ impl BuildError {
                 "install it on the server (apt install python3-pip) and restart the server, or upload the packages in _vendor/"
                     .to_owned()
             }
+            Self::Go { .. } => {
+                "a function is exported and of any package but main: func Handler(w http.ResponseWriter, r *http.Request)"
+                    .to_owned()
+            }
+            Self::NoToolchain { package, .. } => format!("install it on the server: apt install {package}"),
             Self::NoRuntime { language } => {
                 format!("install {language} on the server, or name it with --{language} PATH, and restart the server")
             }

@@ -1,7 +1,9 @@
 //! Which files are functions.
 
 use crate::{
-    BuildError, Source, python,
+    BuildError, Source,
+    go::{self, GO},
+    image, python,
     segments::{Segments, find_conflict},
 };
 use dockless_model::{
@@ -16,9 +18,9 @@ const NODE: [&str; 3] = ["js", "mjs", "cjs"];
 /// Extensions of what is compiled for it.
 const TYPESCRIPT: [&str; 4] = ["ts", "mts", "cts", "tsx"];
 /// Extensions that make functions on this platform, though not with this version.
-const LATER: [&str; 3] = ["go", "rb", "rs"];
+const LATER: [&str; 2] = ["rb", "rs"];
 /// Extensions under which functions answer as well, for routes.
-pub(crate) const ANSWERING: &str = "js|mjs|cjs|tsx|ts|mts|cts|py|php";
+pub(crate) const ANSWERING: &str = "js|mjs|cjs|tsx|ts|mts|cts|py|php|go";
 
 /// What a path is to the detection of functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,7 @@ enum Kind {
     Node,
     Python,
     Php,
+    Go,
     Unsupported,
     No,
 }
@@ -45,6 +48,8 @@ fn kind(path: &SourcePath) -> Kind {
         Kind::Node
     } else if extension == "py" {
         Kind::Python
+    } else if extension == "go" {
+        Kind::Go
     } else if LATER.contains(&extension) {
         Kind::Unsupported
     } else {
@@ -54,13 +59,13 @@ fn kind(path: &SourcePath) -> Kind {
 
 /// Whether a file's content decides whether it is a function.
 pub(crate) fn is_read(path: &SourcePath) -> bool {
-    kind(path) == Kind::Python
+    matches!(kind(path), Kind::Python | Kind::Go)
 }
 
 /// Whether a file is written in a language of functions: such files below `api/` are never served as text.
 pub(crate) fn is_code(path: &SourcePath) -> bool {
     let extension = path.extension().unwrap_or_default();
-    let known = [&["py", "php"][..], &NODE, &TYPESCRIPT];
+    let known = [&["py", "php", "go"][..], &NODE, &TYPESCRIPT];
     path.as_str().starts_with("api/") && known.iter().any(|list| list.contains(&extension))
 }
 
@@ -79,6 +84,7 @@ pub(crate) fn language(path: &SourcePath) -> &'static str {
     match path.extension() {
         Some("py") => "python",
         Some("php") => "php",
+        Some("go") => GO,
         _ => "node",
     }
 }
@@ -93,6 +99,12 @@ pub(crate) struct Functions {
 }
 
 impl Functions {
+    /// An application that answers every path itself.
+    pub(crate) fn server(entrypoint: SourcePath) -> Self {
+        let routes = vec![image::everything()];
+        Self { outputs: BTreeMap::from([(entrypoint, image::root())]), routes }
+    }
+
     /// # Errors
     /// Languages without a runtime, conflicting paths, segments that are no parameters.
     pub(crate) fn among(source: &Source) -> Result<Self, BuildError> {
@@ -110,6 +122,10 @@ impl Functions {
                     found.push(Segments::parse(path));
                 }
                 Kind::Python => {}
+                Kind::Go if source.documents.get(path).is_none_or(|text| go::handler(text).is_some()) => {
+                    found.push(Segments::parse(path));
+                }
+                Kind::Go => {}
                 Kind::Unsupported => unsupported.push(path.clone()),
                 Kind::No => {}
             }

@@ -1,6 +1,6 @@
 //! What a build will do.
 
-use crate::{Container, Project, SourceFile, documents};
+use crate::{Container, Project, SourceFile, documents, go::GO};
 use dockless_model::{
     FunctionLimits, SourcePath,
     output::{Route, StaticFile},
@@ -63,7 +63,9 @@ impl Plan {
     /// Files of a step's bundle where nothing is traced: everything shared, and what its globs add and take.
     #[must_use]
     pub fn bundle(&self, step: &Step, source: &BTreeMap<SourcePath, SourceFile>) -> BTreeMap<SourcePath, SourceFile> {
-        let mut files = BTreeMap::clone(&self.shared);
+        // A program has all that it needs in it.
+        let is_compiled = step.language == GO;
+        let mut files = if is_compiled { BTreeMap::new() } else { BTreeMap::clone(&self.shared) };
         // Pages include each other: what one is beside the others is for none of them to know.
         if step.language == "php" {
             let pages = source.iter().filter(|(path, _)| path.extension() == Some("php"));
@@ -78,7 +80,9 @@ impl Plan {
             );
         }
         files.retain(|path, _| !exclude.iter().any(|glob| glob.is_match(path.as_str())));
-        files.insert(step.entrypoint.clone(), step.file.clone());
+        if !is_compiled {
+            files.insert(step.entrypoint.clone(), step.file.clone());
+        }
         files
     }
 }

@@ -1,8 +1,9 @@
 //! Bundles become trees, and trees functions.
 
+use crate::go::GO;
 use crate::{BuildError, BuildLog, Level, SourceFile, Step};
 use dockless_model::{SourcePath, output::Function};
-use dockless_node::Node;
+use dockless_node::{Node, capture::PROGRAM};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use std::{collections::BTreeMap, num::NonZero, thread::available_parallelism, time::Instant};
 
@@ -35,7 +36,8 @@ pub(crate) async fn import_all(
 async fn import(made: Made<'_>, node: &Node, log: &dyn BuildLog) -> Result<(SourcePath, Function), BuildError> {
     let Made { step, files, main } = made;
     let begin = Instant::now();
-    let runtime = node.current_runtime(step.language).ok_or(BuildError::NoRuntime { language: step.language })?;
+    let runtime = if step.language == GO { PROGRAM } else { step.language };
+    let runtime = node.current_runtime(runtime).ok_or(BuildError::NoRuntime { language: step.language })?;
     let bundle = node
         .import_bundle(&files)
         .await
@@ -47,7 +49,7 @@ async fn import(made: Made<'_>, node: &Node, log: &dyn BuildLog) -> Result<(Sour
             "{} → /{} ({} {}, {}, {bundle_bytes} bytes) in {} ms",
             step.entrypoint,
             step.output,
-            runtime.language(),
+            step.language,
             runtime.version(),
             count(files.len(), "file"),
             begin.elapsed().as_millis()

@@ -1,6 +1,6 @@
 //! An uploaded tree.
 
-use crate::{BuildError, SourceFile, functions, requirements};
+use crate::{BuildError, SourceFile, functions, go, presets, requirements};
 use dockless_blob::BlobStore;
 use dockless_model::{ServiceRules, SourcePath};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ impl Source {
         ["Dockerfile.vercel", "Containerfile.vercel", "Dockerfile", "Containerfile"];
 
     /// Whether the content of this file decides about the build: `now.json`, `vercel.json` and Dockerfiles at the root, `package.json`
-    /// anywhere but among installed packages, Python files below `api/` and what names their packages.
+    /// anywhere but among installed packages, files in Python and Go below `api/`, and what names their packages and modules.
     #[must_use]
     pub fn is_document(path: &SourcePath) -> bool {
         matches!(path.as_str(), "now.json" | "vercel.json")
@@ -39,7 +39,7 @@ impl Source {
 
     /// Documents that are not read if they are long: they are of no use to most builds.
     fn may_be_left_out(path: &SourcePath) -> bool {
-        functions::is_read(path) || requirements::is_manifest(path)
+        functions::is_read(path) || go::is_read(path) || presets::is_read(path) || requirements::is_manifest(path)
     }
 
     /// The package.json of a folder (empty for the root), if there is one that was read.

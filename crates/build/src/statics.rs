@@ -5,7 +5,7 @@ use dockless_model::output::{Function, StaticFile};
 use std::collections::BTreeMap;
 
 /// Files that steer deployments and are not served from a source tree without `public/`.
-const TOOLING: [&str; 23] = [
+const TOOLING: [&str; 26] = [
     "package.json",
     "package-lock.json",
     "npm-shrinkwrap.json",
@@ -21,6 +21,9 @@ const TOOLING: [&str; 23] = [
     ".python-version",
     "composer.json",
     "composer.lock",
+    "go.mod",
+    "go.sum",
+    "go.work",
     "pnpm-workspace.yaml",
     ".npmrc",
     "now.json",

@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         return code;
     }
     // The first process of a function's sandbox, where its interpreter speaks FastCGI.
-    if let Some(code) = dockless_fastcgi::inside_function() {
+    if let Some(code) = dockless_launcher::inside_function() {
         return code;
     }
     // The platform of `dockless dev`: like any other, but it ends with the command.

@@ -151,6 +151,7 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
     let node = Captured::node(&args.node)?;
     let (npm, builds) = builds::prepare(&args.builds, &node)?;
     let python = optional("Python", args.python.as_deref(), "python3", Captured::python)?;
+    let program = Captured::program()?;
     let php = optional("PHP", args.php.as_deref(), "php-cgi", Captured::php)?;
     let pip = python.as_ref().map(Captured::pip).transpose()?.flatten();
     if python.is_some() && pip.is_none() {
@@ -237,7 +238,14 @@ fn serve(global: &dockless_cli::Global, args: Args) -> anyhow::Result<()> {
         announcement: announcement.to_string(),
         ready_line: format!("dockless is ready on {url} (domain {}, data {})", args.domain, data.display()),
         notify: std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
-        runtimes: std::iter::once(node).chain(npm).chain(python).chain(pip).chain(php).map(captured_source).collect(),
+        runtimes: [node, program]
+            .into_iter()
+            .chain(npm)
+            .chain(python)
+            .chain(pip)
+            .chain(php)
+            .map(captured_source)
+            .collect(),
         grace: Duration::from_secs(args.grace),
         egress: (args.egress != Egress::Off).then(|| EgressPlan {
             allow: args.egress_allow.clone(),

@@ -14,12 +14,14 @@
 mod npm;
 mod php;
 mod pip;
+mod program;
 mod python;
 
 pub use npm::CERTIFICATES as NPM_CERTIFICATES;
 pub(crate) use npm::LANGUAGE as NPM;
 pub use pip::FOLDER as PIP_FOLDER;
 pub(crate) use pip::LANGUAGE as PIP;
+pub use program::LANGUAGE as PROGRAM;
 
 use dockless_model::{Digest, SourcePath};
 use dockless_sandbox::bundle::{TreeFile, TreeManifest};

@@ -50,6 +50,8 @@ impl ShelfClass {
             // Measured: 6 to 8 MiB for Node 20, 16 MiB for Python 3.11 with the modules that most functions import; the
             // rest is shared.
             Self::Runtime(runtime, _) if runtime.language() == "python" => 20 * 1024 * 1024,
+            // Our own launcher alone.
+            Self::Runtime(runtime, _) if runtime.language() == crate::capture::PROGRAM => 4 * 1024 * 1024,
             Self::Runtime(..) => 12 * 1024 * 1024,
             // A process that has done little, and what the kernel keeps for its namespaces and groups.
             Self::Service => 2 * 1024 * 1024,

@@ -5,12 +5,14 @@
 //! - [`bundle`]: the manifest of a tree that the warden is asked to import;
 //! - [`layer`]: bounds of the layers it is asked to unpack;
 //! - [`frames`]: host ↔ launcher on descriptor 4 of every function sandbox;
+//! - [`program`]: what the bundle of a compiled function says of its program;
 //! - [`workshop`]: server ↔ foreman of a build sandbox, and [`pack`], the stream its files travel in.
 
 pub mod bundle;
 pub mod frames;
 pub mod layer;
 pub mod pack;
+pub mod program;
 pub mod protocol;
 pub mod workshop;
 
@@ -18,8 +20,11 @@ pub mod workshop;
 pub const CODE_ROOT: &str = "/var/task";
 /// Where the launchers lie inside a runtime's root tree.
 pub const LAUNCHER_ROOT: &str = "/opt/dockless";
-/// The program of a runtime whose launcher is the platform's own binary, which is started under this name.
+/// The program of a runtime whose launcher is the platform's own binary, which is started under this name: for an
+/// interpreter that speaks FastCGI.
 pub const FASTCGI: &str = "dockless-fastcgi";
+/// The same, for programs that bundles bring along.
+pub const PROGRAM: &str = "dockless-program";
 /// The descriptor on which a launcher accepts HTTP/1.1.
 pub const LISTENER_FD: i32 = 3;
 /// The descriptor of the control channel.

@@ -9,8 +9,8 @@ use crate::orders::{self, Launch, Order, Report};
 use crate::unpacker;
 use crate::world::World;
 use dockless_model::InstanceId;
-use dockless_sandbox::FASTCGI;
 use dockless_sandbox::protocol::Refusal;
+use dockless_sandbox::{FASTCGI, PROGRAM};
 use dockless_sys::cgroup::{Group, GroupLimits, GroupRoot};
 use dockless_sys::mounts::{Detached, Flags};
 use dockless_sys::seccomp::{Filter, Policy};
@@ -166,7 +166,7 @@ fn start_launcher(
     let (sync, sync_child) = seqpacket::pair().map_err(kernel("make a socket pair"))?;
     let target = group.clone_target().map_err(|error| Refusal::Kernel(error.to_string()))?;
     let options = SpawnOptions { namespaces: Namespaces::ALL, group: target.as_ref().map(AsFd::as_fd), sibling: true };
-    let is_ours = launch.argv.first().is_some_and(|program| program == FASTCGI);
+    let is_ours = launch.argv.first().is_some_and(|program| program == FASTCGI || program == PROGRAM);
     let fds = ChildFds {
         program: is_ours.then(own_program).transpose()?,
         sync: sync_child,
@@ -187,7 +187,7 @@ fn start_launcher(
     let pid = child.pid.as_raw_nonzero().get().cast_unsigned();
     workshop.attach(&launch.instance, &child)?;
     let join = || group.attach(pid).map_err(|error| Refusal::Kernel(format!("cannot join the control group: {error}")));
-    // This launcher starts its interpreter at once, and what is started before the group is joined stays outside of it.
+    // These launchers start other programs, an interpreter at once, and what is started before the group is joined stays outside of it.
     if is_ours {
         join()?;
     }

@@ -1,7 +1,7 @@
 //! `builds` of now.json and vercel.json: which files are built by whom, as in 2019.
 
 use super::{matcher, place::Place};
-use crate::BuildError;
+use crate::{BuildError, go::GO};
 use dockless_model::SourcePath;
 use globset::GlobMatcher;
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub(crate) enum Native {
 }
 
 /// Builders by the names of the packages that they stand for.
-const BUILDERS: [(&str, Native); 11] = [
+const BUILDERS: [(&str, Native); 13] = [
     ("@now/static", Native::Static),
     ("@vercel/static", Native::Static),
     ("@now/static-build", Native::StaticBuild),
@@ -47,6 +47,8 @@ const BUILDERS: [(&str, Native); 11] = [
     ("@vercel/python", Native::Language("python")),
     ("@now/php", Native::Language("php")),
     ("vercel-php", Native::Language("php")),
+    ("@now/go", Native::Language(GO)),
+    ("@vercel/go", Native::Language(GO)),
 ];
 
 /// One entry of `builds`.

@@ -4,11 +4,18 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Hosts that npm, yarn and pip ask, unless told otherwise.
-const REGISTRIES: [&str; 4] = ["registry.npmjs.org", "registry.yarnpkg.com", "pypi.org", "files.pythonhosted.org"];
+/// Hosts that npm, yarn, pip and go ask, unless told otherwise.
+const REGISTRIES: [&str; 6] = [
+    "registry.npmjs.org",
+    "registry.yarnpkg.com",
+    "pypi.org",
+    "files.pythonhosted.org",
+    "proxy.golang.org",
+    "sum.golang.org",
+];
 
 /// Hosts that steps of Dockerfiles ask beside those: packages of distributions and of languages.
-const DISTRIBUTIONS: [&str; 19] = [
+const DISTRIBUTIONS: [&str; 17] = [
     "deb.debian.org",
     "security.debian.org",
     "archive.ubuntu.com",
@@ -16,8 +23,6 @@ const DISTRIBUTIONS: [&str; 19] = [
     "ports.ubuntu.com",
     "dl-cdn.alpinelinux.org",
     "mirrors.fedoraproject.org",
-    "proxy.golang.org",
-    "sum.golang.org",
     "storage.googleapis.com",
     "index.crates.io",
     "static.crates.io",

@@ -1,45 +1,55 @@
 //! This process as the host sees it: waiting, then a function, idle or busy with one request.
 
 use crate::control::{Control, Frames};
-use crate::exchange::Interpreter;
 use dockless_sandbox::frames::{Context, FromLauncher, Go, ToLauncher, UserError};
-use std::cell::RefCell;
-use std::os::unix::net::SocketAddr;
-use std::path::Path;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Clones share it.
-#[derive(Debug, Clone)]
-pub(crate) struct Instance(Rc<Inner>);
+/// Clones share it. `B` is what answers.
+#[derive(Debug)]
+pub(crate) struct Instance<B>(Rc<Inner<B>>);
+
+impl<B> Clone for Instance<B> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 #[derive(Debug)]
-struct Inner {
+struct Inner<B> {
     control: Control,
     begun: Instant,
     go: watch::Sender<Option<Rc<Go>>>,
+    /// When it became a function.
+    went: Cell<Option<Instant>>,
     /// Requests whose end was not told, in order of arrival.
     in_flight: RefCell<Vec<Context>>,
-    /// It answers one request at a time.
-    interpreter: Mutex<Interpreter>,
+    backend: B,
 }
 
-impl Instance {
-    pub(crate) fn new(control: Control, address: SocketAddr) -> Self {
+impl<B> Instance<B> {
+    pub(crate) fn new(control: Control, backend: B) -> Self {
         Self(Rc::new(Inner {
             control,
             begun: Instant::now(),
             go: watch::Sender::new(None),
             in_flight: RefCell::default(),
-            interpreter: Mutex::new(Interpreter::at(address)),
+            went: Cell::new(None),
+            backend,
         }))
     }
 
+    /// What answers.
+    pub(crate) fn backend(&self) -> &B {
+        &self.0.backend
+    }
+
     /// Says that requests are accepted.
-    pub(crate) fn started(&self) {
+    pub(crate) fn started(&self, runtime: &str) {
         let init_duration = self.0.begun.elapsed().as_secs_f64() * 1000.0;
-        self.0.control.send(&FromLauncher::ServerStarted { init_duration, runtime: "php".to_owned() });
+        self.0.control.send(&FromLauncher::ServerStarted { init_duration, runtime: runtime.to_owned() });
     }
 
     /// Does what the host orders; ends when it breaks the protocol, with how.
@@ -50,7 +60,8 @@ impl Instance {
                     if self.0.go.borrow().is_some() {
                         return "a second go".to_owned();
                     }
-                    self.become_function(go);
+                    self.0.went.set(Some(Instant::now()));
+                    self.0.go.send_replace(Some(Rc::new(go)));
                 }
                 Ok(Some(ToLauncher::Status)) => self.tell_status(),
                 Ok(Some(ToLauncher::Signal { .. })) => {}
@@ -61,14 +72,10 @@ impl Instance {
         }
     }
 
-    fn become_function(&self, go: Go) {
-        let begun = Instant::now();
-        if !Path::new(&go.root).join(&go.entry).is_file() {
-            tell(&format!("{} is not part of the bundle\n", go.entry));
-        }
-        self.0.go.send_replace(Some(Rc::new(go)));
-        let load_duration = begun.elapsed().as_secs_f64() * 1000.0;
-        self.0.control.send(&FromLauncher::HandlerLoaded { load_duration, shape: "fastcgi".to_owned() });
+    /// Says that the function can answer.
+    pub(crate) fn loaded(&self, shape: &str) {
+        let load_duration = self.0.went.get().map_or(0.0, |went| went.elapsed().as_secs_f64() * 1000.0);
+        self.0.control.send(&FromLauncher::HandlerLoaded { load_duration, shape: shape.to_owned() });
     }
 
     fn tell_status(&self) {
@@ -94,11 +101,6 @@ impl Instance {
     pub(crate) async fn known_function(&self) -> Option<Rc<Go>> {
         let mut known = self.0.go.subscribe();
         known.wait_for(Option::is_some).await.ok()?.clone()
-    }
-
-    /// The interpreter, when it is nobody's.
-    pub(crate) async fn interpreter(&self) -> tokio::sync::MutexGuard<'_, Interpreter> {
-        self.0.interpreter.lock().await
     }
 
     /// An invocation begins.

@@ -1,57 +1,26 @@
-//! The HTTP side: the host's connections, and each request through the interpreter.
+//! Each request through the interpreter.
 
-use crate::exchange;
-use crate::instance::{Instance, tell};
-use crate::params;
-use crate::record::Said;
+use super::record::Said;
+use super::{Php, exchange, params};
+use crate::answers::{Body, PIECES, Pieces, empty, failed};
+use crate::instance::tell;
 use bytes::{Bytes, BytesMut};
-use dockless_sandbox::frames::{Context, ERROR, Go, INVOCATION_ID, REQUEST_ID, UserError, WARMUP};
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use dockless_sandbox::frames::{Context, Go, INVOCATION_ID, REQUEST_ID, UserError, WARMUP};
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Empty, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
-use std::task::{Poll, ready};
-use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-/// Pieces of an answer that wait for the host: it is asked for more when it has taken them.
-const PIECES: usize = 4;
-/// The host bounds heads before they come here; these only have to be larger than its bounds.
-const MAX_HEADERS: usize = 1024;
-const MAX_HEAD: usize = 256 * 1024;
 /// The rehearsal's script, beside the launcher's configuration.
 const REHEARSAL: (&str, &str) = ("/opt/dockless/php", "rehearsal.php");
 /// What PHP puts before what ends a request.
 const FATAL: [&str; 2] = ["PHP Fatal error:", "PHP Parse error:"];
 
-type Body = UnsyncBoxBody<Bytes, io::Error>;
-
-/// Serves the host's connections, for ever.
-pub(crate) async fn accept(listener: UnixListener, instance: Instance) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let instance = instance.clone();
-        tokio::task::spawn_local(async move {
-            let service = service_fn(move |request| answer(instance.clone(), request));
-            let served = hyper::server::conn::http1::Builder::new()
-                .max_headers(MAX_HEADERS)
-                .max_buf_size(MAX_HEAD)
-                .auto_date_header(false)
-                .serve_connection(TokioIo::new(stream), service);
-            // A client that left, or one whose answer broke off: told by the invocation.
-            let _ = served.await;
-        });
-    }
-}
-
-async fn answer(instance: Instance, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+pub(crate) async fn answer(instance: Php, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     if head.headers.contains_key(WARMUP) && instance.function().is_none() {
         rehearse(&instance, &head).await;
@@ -73,7 +42,7 @@ async fn answer(instance: Instance, request: Request<Incoming>) -> Result<Respon
 }
 
 /// Runs a script of our own, so that the interpreter has done everything once.
-async fn rehearse(instance: &Instance, head: &Parts) {
+async fn rehearse(instance: &Php, head: &Parts) {
     let go = Go {
         entry: REHEARSAL.1.to_owned(),
         root: REHEARSAL.0.to_owned(),
@@ -85,7 +54,7 @@ async fn rehearse(instance: &Instance, head: &Parts) {
         wait_until_ms: 0,
     };
     let params = params::of(&go, head, 0);
-    let interpreter = instance.interpreter().await;
+    let interpreter = instance.backend().lock().await;
     let Ok(mut answering) = interpreter.begin(&params).await else { return };
     if answering.write(&[], &mut Vec::new()).await.is_err() {
         return;
@@ -95,7 +64,7 @@ async fn rehearse(instance: &Instance, head: &Parts) {
 
 /// One request, from its parameters to the end of the script. Gives what the script did wrong.
 async fn invoke(
-    instance: &Instance,
+    instance: &Php,
     head: Parts,
     mut body: Incoming,
     sender: oneshot::Sender<Response<Body>>,
@@ -110,7 +79,7 @@ async fn invoke(
             (collected.len() as u64, Some(collected))
         }
     };
-    let interpreter = instance.interpreter().await;
+    let interpreter = instance.backend().lock().await;
     let mut talk = Talk { sender: Some(sender), pieces: None, head: BytesMut::new(), fatal: None, is_broken: false };
     let begun = interpreter.begin(&params::of(&go, &head, length)).await;
     let Ok(mut answering) = begun else {
@@ -169,7 +138,7 @@ struct Talk {
     /// Until the head is sent.
     sender: Option<oneshot::Sender<Response<Body>>>,
     /// From then on, unless the client has left.
-    pieces: Option<mpsc::Sender<io::Result<Bytes>>>,
+    pieces: Option<mpsc::Sender<io::Result<Frame<Bytes>>>>,
     head: BytesMut,
     /// What ended the script, in one line.
     fatal: Option<String>,
@@ -213,7 +182,7 @@ impl Talk {
                     return;
                 }
                 let (pieces, channel) = mpsc::channel(PIECES);
-                let response = response.map(|()| Pieces { channel }.boxed_unsync());
+                let response = response.map(|()| Pieces::new(channel).boxed_unsync());
                 if let Some(sender) = self.sender.take() {
                     // The client may have left.
                     let _ = sender.send(response);
@@ -233,7 +202,7 @@ impl Talk {
 
     async fn pass(&mut self, data: Bytes) {
         if let Some(pieces) = &self.pieces
-            && pieces.send(Ok(data)).await.is_err()
+            && pieces.send(Ok(Frame::data(data))).await.is_err()
         {
             self.pieces = None;
         }
@@ -254,36 +223,4 @@ impl Talk {
 /// A line that fits into a frame.
 fn clip(text: String) -> String {
     text.chars().take(4096).collect()
-}
-
-/// The body of an answer: what the script says, as it says it.
-struct Pieces {
-    channel: mpsc::Receiver<io::Result<Bytes>>,
-}
-
-impl http_body::Body for Pieces {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Poll::Ready(ready!(self.channel.poll_recv(context)).map(|piece| piece.map(Frame::data)))
-    }
-}
-
-fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = status;
-    response
-}
-
-/// Answers for the function; never with what it said, which may hold secrets.
-fn failed() -> Response<Body> {
-    let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    response.headers_mut().insert(ERROR, HeaderValue::from_static("FUNCTION_FAILED"));
-    response
 }

@@ -1,6 +1,6 @@
 //! One request and its answer, as FastCGI has them.
 
-use crate::record::{self, Said};
+use super::record::{self, Said};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use std::io;
