@@ -60,6 +60,7 @@ const TABLE: &[(&str, &[&str], Stranger)] = &[
     ("config show", &[], Stranger::Local),
     ("probe", &[], Stranger::Local),
     ("doctor", &[], Stranger::Local),
+    ("dev", &[], Stranger::Local),
     ("completions", &["bash"], Stranger::Local),
     ("man", &[], Stranger::Local),
 ];

@@ -228,6 +228,9 @@ fn a_service_reaches_the_internet_too() {
     let files = LayerTar::new().program("server", &program).folder("etc", 0o755);
     TestImage::new().layer(files).entrypoint(&["/server"]).push(registry.address(), "out", "1", None);
     let service = server.deploy_image(&format!("{}/out:1", registry.address()), "out", &[]);
+    let shut = server.deploy_image(&format!("{}/out:1", registry.address()), "shut", &["--no-egress"]);
+    let refusal = shut.get(&format!("/dial/{}/80", outside.address)).expect(200).text();
+    assert!(refusal.starts_with("failed: "), "{refusal}");
     let page = service.get(&format!("/dial/{}/80", outside.address)).expect(200).text();
     assert!(page.ends_with(&format!("GET /of-a-service from {}", outside.machine)), "{page}");
     assert_eq!(service.get("/read/etc/resolv.conf").text(), "nameserver 169.254.1.1\n");

@@ -124,7 +124,7 @@ fn output(image: Image, wish: &ImageWish) -> Output {
         functions: BTreeMap::new(),
         services: BTreeMap::from([(root, Service { image, slot: wish.slot, limits: wish.limits })]),
         listing: false,
-        egress: true,
+        egress: wish.egress,
     }
 }
 
@@ -183,8 +183,10 @@ mod tests {
 
     #[test]
     fn every_path_leads_to_the_service() {
-        let wish = ImageWish { reference: "a".into(), slot: "c1-m64".parse().unwrap(), limits: Default::default() };
+        let (slot, limits) = ("c1-m64".parse().unwrap(), Default::default());
+        let wish = ImageWish { reference: "a".into(), slot, limits, egress: false };
         let output = output(sample(1), &wish);
+        assert!(!output.egress);
         let service = &output.services[&"app".parse::<SourcePath>().unwrap()];
         assert_eq!(service.slot, wish.slot);
         assert_eq!((output.routes[0].src.as_str(), output.routes[0].dest.as_str()), ("/(.*)", "/app"));

@@ -28,6 +28,13 @@ pub struct ImageWish {
     /// Limits.
     #[serde(default)]
     pub limits: ServiceLimits,
+    /// Whether its instances reach the internet.
+    #[serde(default = "yes")]
+    pub egress: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// One layer.

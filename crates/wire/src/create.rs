@@ -25,6 +25,9 @@ pub struct CreateDeployment {
     /// Limits of an instance of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ImageLimits>,
+    /// `false` keeps instances of the image from the internet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<bool>,
     /// Environment of the functions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Secret>,

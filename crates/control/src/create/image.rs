@@ -1,4 +1,4 @@
-//! `image`, `slot` and `limits` of a creation.
+//! `image`, `slot`, `limits` and `egress` of a creation.
 
 use super::fields::Fields;
 use crate::Error;
@@ -10,9 +10,14 @@ use std::ops::RangeInclusive;
 /// Longest name of an image: a host, a repository, a tag and a digest at their bounds.
 const MAX_REFERENCE: usize = 1024;
 
-/// Takes the three out; slot and limits mean something with an image alone.
+/// Takes them out; slot, limits and egress mean something with an image alone.
 pub(super) fn read(fields: &mut Fields, rules: &ServiceRules) -> Result<Option<ImageWish>, Error> {
-    let Some(reference) = fields.text("image")? else { return Ok(None) };
+    let egress = fields.flag("egress")?;
+    let Some(reference) = fields.text("image")? else {
+        // Passed over it would be a promise that nobody keeps.
+        let why = "goes with an image; a folder says so in its vercel.json or now.json";
+        return if egress.is_some() { Err(Error::field("egress", why)) } else { Ok(None) };
+    };
     if reference.len() > MAX_REFERENCE {
         return Err(Error::field("image", format!("expected at most {MAX_REFERENCE} characters")));
     }
@@ -30,7 +35,8 @@ pub(super) fn read(fields: &mut Fields, rules: &ServiceRules) -> Result<Option<I
         }
         wanted.end()?;
     }
-    Ok(Some(ImageWish { reference, slot: slot.unwrap_or_else(Slot::default), limits }))
+    let egress = egress.unwrap_or(true);
+    Ok(Some(ImageWish { reference, slot: slot.unwrap_or_else(Slot::default), limits, egress }))
 }
 
 fn bounded<T>(fields: &mut Fields, key: &str, range: RangeInclusive<T>, unit: &str) -> Result<Option<T>, Error>
@@ -90,9 +96,10 @@ mod tests {
     fn an_image_has_slot_and_limits_within_bounds() {
         let bare = wish(json!({ "image": "nginx" })).unwrap().unwrap();
         assert_eq!(
-            (bare.reference.as_str(), bare.slot, bare.limits),
-            ("nginx", Slot::default(), ServiceLimits::default())
+            (bare.reference.as_str(), bare.slot, bare.limits, bare.egress),
+            ("nginx", Slot::default(), ServiceLimits::default(), true)
         );
+        assert!(!wish(json!({ "image": "nginx", "egress": false })).unwrap().unwrap().egress);
         let full = json!({ "image": "a", "slot": "c1-m4096",
             "limits": { "maxConcurrentReqs": 256, "duration": 1_800_000, "timeout": 60_000 } });
         let full = wish(full).unwrap().unwrap();
@@ -108,6 +115,8 @@ mod tests {
             (json!({ "image": "a", "limits": { "duration": 1_000 } }), "limits.duration"),
             (json!({ "image": "a", "limits": { "timeout": 1_800_001 } }), "limits.timeout"),
             (json!({ "image": "a", "limits": { "memory": 5 } }), "limits.memory"),
+            (json!({ "image": "a", "egress": "off" }), "egress"),
+            (json!({ "egress": false }), "egress"),
             (json!({ "slot": "c1-m4096" }), "slot"),
             (json!({ "limits": { "timeout": 60_000 } }), "limits"),
         ] {

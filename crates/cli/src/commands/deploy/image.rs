@@ -37,6 +37,9 @@ pub struct ImageArgs {
     /// Idle time until an instance of the image is stopped, usually 1m to 30m [default: 1m]
     #[arg(long, requires = "image", value_name = "TIME", value_parser = time)]
     pub timeout: Option<Duration>,
+    /// Keep instances of the image from the internet; a folder says so in vercel.json ("egress": false)
+    #[arg(long, requires = "image")]
+    pub no_egress: bool,
 }
 
 /// Where an image is.
@@ -156,6 +159,7 @@ pub(super) async fn create(
         image: Some(reference.to_string()),
         slot: args.image.slot.clone(),
         limits: args.image.limits(),
+        egress: args.image.no_egress.then_some(false),
         env: variables::read(&args.env)?,
         auto_assign_custom_domains: args.no_alias.then_some(false),
         ..CreateDeployment::default()

@@ -86,6 +86,7 @@ impl Send<'_> {
             image: self.image.map(|_| OCI_LAYOUT.to_owned()),
             slot: self.image.and_then(|image| image.slot.clone()),
             limits: self.image.and_then(ImageArgs::limits),
+            egress: self.image.filter(|image| image.no_egress).map(|_| false),
             env: self.env.clone(),
             build: (!self.build_env.is_empty()).then(|| BuildSettings { env: self.build_env.clone() }),
             auto_assign_custom_domains: no_alias.then_some(false),
