@@ -1,6 +1,6 @@
 # Each target is one line that could be typed; CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-slow test-v2 bench simulate generate
+.PHONY: help run check test test-slow test-v2 soak fuzz bench simulate generate
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,11 +14,18 @@ check: ## Format, lints, licences and bans, documentation, shell scripts
 test: ## Every test, sandboxes and end to end included (needs root; asks sudo once)
 	@scripts/test
 
-test-slow: ## The long tier: tests marked as slow
+test-slow: ## The long tier: tests marked as slow, and a minute of fuzzing for each parser
 	@scripts/test --slow
+	@scripts/fuzz 60
 
 test-v2: ## The suites and the systemd unit in an emulated Debian 12 with pure cgroup v2 (10 to 30 minutes)
 	@tests/v2/run
+
+soak: ## Everything at once, round after round, and nothing may be left or grow: MINUTES=60
+	@DOCKLESS_SOAK_MINUTES=$(or $(MINUTES),60) scripts/test --slow --no-capture -E 'binary(soak)'
+
+fuzz: ## Feed every parser of outside bytes with what libFuzzer makes up: SECONDS=60 for each, TARGETS="layer names" for some
+	@scripts/fuzz $(or $(SECONDS),60) $(TARGETS)
 
 bench: ## Measure the promises of SPECIFICATION.md against Docker and bare Node (needs root)
 	@bench/run

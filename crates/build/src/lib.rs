@@ -20,6 +20,8 @@ mod encodings;
 mod engines;
 mod error;
 mod functions;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod go;
 mod image;
 mod install;

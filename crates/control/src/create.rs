@@ -34,6 +34,11 @@ pub struct CreateOptions {
     pub login: Option<Secret>,
 }
 
+#[cfg(fuzzing)]
+pub(crate) fn try_body(json: &[u8], config: &crate::ControlConfig) {
+    drop(body::read(json, config));
+}
+
 impl Control {
     /// Creates a deployment from the JSON of a request, QUEUED. The same request sent again within a minute gives the
     /// deployment that the first made, unless that failed or `force_new` is set.

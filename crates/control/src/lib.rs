@@ -23,6 +23,8 @@ mod deployment;
 mod error;
 mod event;
 mod feed;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host;
 mod instance;
 mod log;

@@ -6,7 +6,7 @@ use dockless_control::UsageCounters;
 use dockless_gateway::Counters;
 use dockless_model::{DeploymentId, InstanceId, InstanceState};
 use dockless_pool::Pool;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -39,6 +39,8 @@ struct Account {
     counters: Arc<Counters>,
     asleep: Duration,
     reported: UsageCounters,
+    /// Its deployment is removed.
+    closed: bool,
 }
 
 /// Where ends are told.
@@ -59,6 +61,13 @@ impl Ledger {
     pub(crate) fn counters(&self, deployment: &DeploymentId) -> Arc<Counters> {
         let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&accounts.entry(deployment.clone()).or_default().counters)
+    }
+
+    /// A deployment is removed: its account goes once everything in it is written down.
+    pub(crate) fn close(&self, deployment: &DeploymentId) {
+        if let Some(account) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(deployment) {
+            account.closed = true;
+        }
     }
 
     /// A channel for ends, and the loop that writes everything down. It ends, having written the rest, once told to.
@@ -106,7 +115,9 @@ impl Ledger {
 
     fn look(&self, pool: &Pool, span: Duration) {
         let mut sleeping: BTreeMap<DeploymentId, u32> = BTreeMap::new();
-        for info in pool.instances() {
+        let instances = pool.instances();
+        self.tidy(&instances.iter().map(|info| &info.deployment).collect());
+        for info in instances {
             if info.state == InstanceState::Frozen {
                 *sleeping.entry(info.deployment).or_default() += 1;
             }
@@ -115,6 +126,16 @@ impl Ledger {
         for (deployment, count) in sleeping {
             accounts.entry(deployment).or_default().asleep += span * count;
         }
+    }
+
+    /// Drops closed accounts to which nothing can be added any more: one that was opened again would begin at nothing, and its
+    /// sums would take the place of the old ones.
+    fn tidy(&self, alive: &BTreeSet<&DeploymentId>) {
+        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.retain(|id, account| {
+            let held = Arc::strong_count(&account.counters) > 1 || alive.contains(id);
+            !account.closed || held || account.sums() != account.reported
+        });
     }
 
     /// Writes down what has changed. What cannot be written now is written with the next report.
@@ -155,5 +176,41 @@ impl Account {
 async fn write_end(control: &Control, end: &End) {
     if let Err(error) = control.record_end(&end.instance, &end.deployment, end.cpu_us).await {
         tracing::warn!(%error, instance = %end.instance, "an instance's usage is not written down");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dockless_model::OsEntropy;
+
+    #[test]
+    fn accounts_of_removed_deployments_go_once_they_are_settled() {
+        let ledger = Ledger::default();
+        let [kept, removed] = [(); 2].map(|()| DeploymentId::random(&OsEntropy));
+        let [_, counters] = [&kept, &removed].map(|id| ledger.counters(id));
+        let open = || {
+            let mut ids: Vec<_> = ledger.0.lock().expect("nobody panics").keys().cloned().collect();
+            ids.sort();
+            ids
+        };
+        let mut both = vec![kept.clone(), removed.clone()];
+        both.sort();
+        ledger.close(&removed);
+        ledger.tidy(&BTreeSet::new());
+        assert_eq!(open(), both, "a request may still be counted");
+        drop(counters);
+        ledger.tidy(&BTreeSet::from([&removed]));
+        assert_eq!(open(), both, "an instance is left");
+        if let Some(account) = ledger.0.lock().expect("nobody panics").get_mut(&removed) {
+            account.asleep = Duration::from_secs(1);
+        }
+        ledger.tidy(&BTreeSet::new());
+        assert_eq!(open(), both, "something is not written down");
+        if let Some(account) = ledger.0.lock().expect("nobody panics").get_mut(&removed) {
+            account.reported = account.sums();
+        }
+        ledger.tidy(&BTreeSet::new());
+        assert_eq!(open(), [kept]);
     }
 }

@@ -175,11 +175,14 @@ async fn run(
     metrics.watch(&gateway, &pool, &node);
     let hosts = gateway.hosts();
     let keeping = Keeping { hosts: directory, pool: pool.clone(), nudge: Arc::default() };
-    let nudge = keeping.nudge.clone();
+    let (nudge, accounts) = (keeping.nudge.clone(), ledger.clone());
     control.on_change(move |change| {
         match change {
             Change::Host(host) => hosts.forget(host),
-            Change::Removed(deployment) => hosts.forget_deployment(deployment),
+            Change::Removed(deployment) => {
+                hosts.forget_deployment(deployment);
+                accounts.close(deployment);
+            }
             Change::All => hosts.clear(),
         }
         nudge.notify_one();

@@ -25,6 +25,8 @@ mod file_body;
 mod files;
 mod frames;
 mod function;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gateway;
 mod headers;
 mod hosts;

@@ -9,6 +9,8 @@
 
 mod document;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod layout;
 mod local;
 mod process;

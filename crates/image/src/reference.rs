@@ -118,8 +118,9 @@ impl FromStr for Reference {
             return Err(bad("the registry is not a host name with an optional port"));
         }
         let host = if matches!(host, "index.docker.io" | DEFAULT_API) { DEFAULT_HOST } else { host };
-        if repository.is_empty() || repository.len() > MAX_REPOSITORY || !repository.split('/').all(is_component) {
-            return Err(bad("expected [HOST/]NAME[:TAG][@sha256:DIGEST] with a name in lower case"));
+        let name = "expected [HOST/]NAME[:TAG][@sha256:DIGEST] with a name in lower case";
+        if repository.is_empty() || !repository.split('/').all(is_component) {
+            return Err(bad(name));
         }
         if tag.is_some_and(|tag| !is_tag(tag)) {
             return Err(bad("a tag has 1 to 128 letters, digits, _ . -, and no . or - first"));
@@ -129,6 +130,9 @@ impl FromStr for Reference {
         } else {
             repository.to_owned()
         };
+        if repository.len() > MAX_REPOSITORY {
+            return Err(bad(name));
+        }
         Ok(Self { host: host.to_owned(), repository, tag: tag.map(str::to_owned), digest })
     }
 }
@@ -221,6 +225,8 @@ mod tests {
     #[test]
     fn other_texts_are_refused_with_a_reason() {
         let long = format!("a/{}", "b".repeat(260));
+        // Too long with the folder that it gets.
+        let official = "b".repeat(250);
         for (text, why) in [
             ("", "expected"),
             ("Nginx", "lower case"),
@@ -238,6 +244,7 @@ mod tests {
             ("user@host.com/a", "begins with sha256"),
             ("[::g]:1/a", "not a host"),
             (long.as_str(), "expected"),
+            (official.as_str(), "expected"),
         ] {
             let error = text.parse::<Reference>().expect_err(text).to_string();
             assert!(error.contains(why), "{text}: {error}");

@@ -2,6 +2,8 @@
 //! own start (modules, its configuration) is done before anybody knows whose function it will be.
 
 mod exchange;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod params;
 mod record;
 mod serve;

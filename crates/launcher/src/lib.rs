@@ -12,6 +12,8 @@
 mod answers;
 mod control;
 mod fastcgi;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod instance;
 mod program;
 

@@ -21,6 +21,8 @@ mod death;
 pub mod environment;
 mod error;
 mod freezer;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod groups;
 mod import;
 mod instance;

@@ -56,6 +56,27 @@ pub struct NamesConfig {
     pub is_own: IsOwn,
 }
 
+/// A question by somebody who wants to do harm.
+#[cfg(fuzzing)]
+pub(crate) struct Answerable;
+
+#[cfg(fuzzing)]
+impl Answerable {
+    pub(crate) fn try_all(data: &[u8]) {
+        let (message, answer) = data.split_at(data.len() / 2);
+        for message in [data, message] {
+            if let Ok(question) = Question::read(message) {
+                let _ = question.is_answered_by(answer, question.id());
+                for bytes in
+                    [question.answer_gateway(), question.no_such_name(), question.failed(), question.too_long()]
+                {
+                    assert!(bytes.len() <= MAX_DATAGRAM && bytes[..2] == message[..2]);
+                }
+            }
+        }
+    }
+}
+
 /// The forwarder.
 struct Names {
     config: NamesConfig,

@@ -84,7 +84,7 @@ impl Output {
 
 /// Cuts bytes into lines and counts what they cost.
 #[derive(Debug)]
-struct Lines {
+pub(crate) struct Lines {
     rest: Vec<u8>,
     /// Bytes that may come before a pause.
     credit: u32,
@@ -93,11 +93,11 @@ struct Lines {
 }
 
 impl Lines {
-    fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { rest: Vec::new(), credit: BURST, debt: 0, counted: now }
     }
 
-    fn push(&mut self, mut bytes: &[u8], lines: &mut Vec<String>) {
+    pub(crate) fn push(&mut self, mut bytes: &[u8], lines: &mut Vec<String>) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.rest.extend_from_slice(&bytes[..end]);
             bytes = &bytes[end + 1..];
@@ -109,7 +109,7 @@ impl Lines {
     }
 
     /// Gives out the unfinished line.
-    fn finish(&mut self, lines: &mut Vec<String>) {
+    pub(crate) fn finish(&mut self, lines: &mut Vec<String>) {
         self.cut(LONGEST + 1, lines);
         if !self.rest.is_empty() {
             self.give(self.rest.len(), lines);

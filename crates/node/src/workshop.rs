@@ -62,3 +62,8 @@ impl Ends {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(instance);
     }
 }
+
+#[cfg(fuzzing)]
+pub(crate) fn read_head_of_proxy(data: &[u8]) {
+    proxy::read(data);
+}

@@ -9,6 +9,8 @@
 mod ask;
 mod condition;
 mod escape;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod lower;
 mod origin;
 mod path;

@@ -10,6 +10,8 @@
 
 pub mod bundle;
 pub mod frames;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod layer;
 pub mod pack;
 pub mod program;

@@ -10,6 +10,8 @@
 mod builds;
 mod child;
 mod config;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod groups;
 mod ids;
 mod importer;

@@ -196,6 +196,13 @@ fn fill(
     outcome.map(|digest| (digest, opaque))
 }
 
+#[cfg(fuzzing)]
+pub(crate) fn try_layer(data: &[u8], folder: &Path) {
+    let root = rustix::fs::openat(CWD, folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let limits = Limits { bytes: 1 << 20, file_bytes: 1 << 18, entries: 200 };
+    drop(archive::unpack(data, root.expect("the folder is there"), limits));
+}
+
 /// Runs inside: the root is the staging folder.
 fn write_layer(blob: File, mut opaque: File) -> Result<Digest, Refusal> {
     let root = rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())

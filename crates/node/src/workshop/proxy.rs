@@ -287,6 +287,16 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<(Vec<u8>, Vec<u8>)> {
 }
 
 /// Reads the request of a client, RFC 9112 §3.2.
+/// What is written to a server is one request, whatever came.
+#[cfg(fuzzing)]
+pub(super) fn read(data: &[u8]) {
+    if let Ok(Wish { head: Some(head), .. }) = parse(data) {
+        let text = String::from_utf8(head).expect("it was text");
+        assert_eq!(text.matches("\r\n\r\n").count(), 1, "{text:?}");
+        assert!(text.ends_with("\r\n\r\n"), "{text:?}");
+    }
+}
+
 fn parse(head: &[u8]) -> Result<Wish, &'static str> {
     let text = std::str::from_utf8(head).map_err(|_| "the request is not text")?;
     let (line, headers) = text.split_once("\r\n").ok_or("the request has no first line")?;
