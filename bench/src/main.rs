@@ -5,6 +5,7 @@
 //! round 2:  docker  bare  …                                     each waits for a quiet machine first
 //! …
 //! density:  200 functions, one request each, all frozen, their memory
+//! deploys:  the command line, from its start to its end
 //! files:    requests a second, in windows that alternate with nginx
 //! ```
 //! Rounds instead of blocks, because the machine changes while it is measured and only ratios of neighbours mean
@@ -14,6 +15,7 @@ mod awake;
 mod bare;
 mod child;
 mod density;
+mod deploys;
 mod docker;
 mod files;
 mod http;

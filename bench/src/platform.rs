@@ -106,6 +106,26 @@ impl Platform {
     /// # Errors
     /// The command line fails, with what it says.
     pub(crate) fn deploy(&self, name: &str, files: &[(String, Vec<u8>)]) -> anyhow::Result<Site> {
+        let source = self.write(name, files)?;
+        self.deployed(name, |command| {
+            command.arg(&source);
+        })
+    }
+
+    /// Writes these files into a source, deploys all of it as something new, and says how long the command line took.
+    ///
+    /// # Errors
+    /// As [`Self::deploy`].
+    pub(crate) fn deploy_again(&self, name: &str, files: &[(String, Vec<u8>)]) -> anyhow::Result<Duration> {
+        let source = self.write(name, files)?;
+        let began = Instant::now();
+        self.deployed(name, |command| {
+            command.arg(&source).arg("--force");
+        })?;
+        Ok(began.elapsed())
+    }
+
+    fn write(&self, name: &str, files: &[(String, Vec<u8>)]) -> anyhow::Result<PathBuf> {
         let source = self.folder.join(name);
         for (path, bytes) in files {
             let path = source.join(path);
@@ -113,9 +133,7 @@ impl Platform {
             std::fs::write(&path, bytes)?;
             std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
         }
-        self.deployed(name, |command| {
-            command.arg(&source);
-        })
+        Ok(source)
     }
 
     /// Deploys an image of a registry, with a core of its own, under a name, and with what else the command line is told.

@@ -29,6 +29,7 @@ enum Measure {
     Ratio,
     DifferenceMs,
     MeanAndP95,
+    Median,
 }
 
 /// A promise, measured.
@@ -101,6 +102,7 @@ impl Promise {
         match self.measure {
             Measure::Ratio => Some(of.median()? / by()?),
             Measure::DifferenceMs => Some(of.median()? - by()?),
+            Measure::Median => of.median(),
             Measure::MeanAndP95 => Some(of.mean()?.max(of.percentile(95)?)),
         }
     }

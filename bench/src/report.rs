@@ -11,7 +11,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// Rows in the order of the table, and what they are.
-const ROWS: [(&str, &str); 36] = [
+const ROWS: [(&str, &str); 40] = [
+    ("deploy-unchanged", "deploy of 1,000 files that are there"),
+    ("deploy-thousand", "deploy of 1,000 new files"),
+    ("deploy-one-of-thousand", "deploy of 1,000 files, one new"),
+    ("build-one-of-twenty", "deploy of 20 functions with packages, one changed"),
     ("docker", "docker run -d -p, first byte"),
     ("docker-compiled", "docker run -d -p of the compiled image, first byte"),
     ("bare-compiled", "compiled program with an empty environment, first byte"),

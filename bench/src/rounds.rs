@@ -3,6 +3,7 @@
 use crate::awake::Awake;
 use crate::bare::{Bare, Resident};
 use crate::density::{self, Group};
+use crate::deploys;
 use crate::docker::{Docker, Image};
 use crate::files;
 use crate::machine::Machine;
@@ -107,7 +108,8 @@ pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
     let frozen =
         if wants("frozen") { Some((shelf.deploy("bench-frozen", &sources)?, Bare::find()?.stay()?)) } else { None };
 
-    let timed = plan.wanted.iter().any(|row| row != "density" && !files::is_row(row) && !proxy::is_row(row));
+    let elsewhere = |row: &str| files::is_row(row) || proxy::is_row(row) || deploys::is_row(row);
+    let timed = plan.wanted.iter().any(|row| row != "density" && !elsewhere(row));
     // Round 0 fills the page cache and counts for nothing.
     for round in 0..=if timed { plan.rounds } else { 0 } {
         if timed && round % 10 == 0 {
@@ -156,6 +158,9 @@ pub(crate) fn measure(plan: &Plan<'_>) -> anyhow::Result<Measured> {
     // From here on nothing else may want the processors.
     drop(cold);
     drop((shelf, miss));
+    if plan.wanted.iter().any(|row| deploys::is_row(row)) {
+        deploys::measure(plan.binary, plan.folder, plan.wanted, &mut rows)?;
+    }
     if let Some(docker) = docker.as_ref().filter(|_| plan.wanted.iter().any(|row| proxy::is_row(row))) {
         proxy::measure(plan.binary, plan.folder, docker, &mut rows)?;
     }

@@ -78,9 +78,11 @@ pub(crate) fn accounts(api: &Caller, number: usize) -> Option<()> {
     call(api, "DELETE", &format!("/v1/accounts/{name}"), &Value::Null).map(|_| ())
 }
 
-/// Uploads a few megabytes that nobody has, in small pieces, so that there is a middle.
+/// Uploads a megabyte that nobody has, so that there is a middle.
 pub(crate) fn uploads(caller: &Caller, number: usize) -> Option<()> {
-    let mut bytes = vec![0_u8; 3 << 20];
+    // Whoever fills the disk tests something else.
+    std::thread::sleep(Duration::from_millis(50));
+    let mut bytes = vec![0_u8; 1 << 20];
     for (at, chunk) in bytes.chunks_mut(8).enumerate() {
         chunk.copy_from_slice(&(number as u64 ^ (at as u64) << 20 ^ 0x5eed).to_le_bytes());
     }

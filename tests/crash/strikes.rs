@@ -192,6 +192,12 @@ impl Scene {
             std::os::unix::fs::chown(&path, Some(owner), Some(owner)).unwrap();
             std::fs::File::open(&path).unwrap().set_modified(old).unwrap();
         }
+        // What was uploaded a while ago and never used is forgotten: the disk is not what this is about.
+        let _ = self.ask(
+            "import sqlite3, sys, time; db = sqlite3.connect(sys.argv[1], timeout=60); \
+             db.execute('UPDATE files SET pinned_until = 0, uploaded_at = 0 WHERE uploaded_at < ?', \
+             (int(time.time() * 1000) - 30000,)); db.commit(); print('null')",
+        );
         for path in contents(&blobs) {
             // Not those of requests that go on: for them time has not passed.
             let Ok(meta) = path.metadata() else { continue };
