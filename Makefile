@@ -1,6 +1,6 @@
 # Each target is one line that could be typed; CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-slow test-v2 soak fuzz bench simulate generate
+.PHONY: help run check test test-slow test-v2 soak density fuzz bench simulate generate
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test-v2: ## The suites and the systemd unit in an emulated Debian 12 with pure c
 
 soak: ## Everything at once, round after round, and nothing may be left or grow: MINUTES=60
 	@DOCKLESS_SOAK_MINUTES=$(or $(MINUTES),60) scripts/test --slow --no-capture -E 'binary(soak)'
+
+density: ## Many deployments that nobody asks for: what they cost, how the next one wakes: COUNT=10000
+	@DOCKLESS_DENSITY=$(or $(COUNT),10000) scripts/test --slow --no-capture -E 'binary(density)'
 
 fuzz: ## Feed every parser of outside bytes with what libFuzzer makes up: SECONDS=60 for each, TARGETS="layer names" for some
 	@scripts/fuzz $(or $(SECONDS),60) $(TARGETS)
