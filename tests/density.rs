@@ -85,15 +85,13 @@ fn measure(server: &Server, deployments: usize, fresh: &[Deployment]) -> Stage {
     let spent = || both.iter().map(|pid| process::processor_time(*pid)).sum::<u64>();
     let before = spent();
     std::thread::sleep(REST);
-    let stage = Stage {
+    Stage {
         deployments,
         memory: both.iter().map(|pid| memory(*pid)).sum(),
         processor: spent() - before,
         file,
         function,
-    };
-    eprintln!("{stage:?}");
-    stage
+    }
 }
 
 #[test]
@@ -107,6 +105,7 @@ fn sleeping_deployments_cost_next_to_nothing() {
     let early = measure(&server, few, &first);
     let rest = create(&server, few, many.max(2 * few));
     let late = measure(&server, few + rest.len(), &rest);
+    eprintln!("{early:?}\n{late:?}");
     let made = u64::try_from(rest.len()).expect("a count");
     let each = late.memory.saturating_sub(early.memory) / made;
     assert!(each <= 16, "{each} KB for each that sleeps: {early:?}, {late:?}");

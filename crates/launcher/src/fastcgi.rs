@@ -3,7 +3,7 @@
 
 mod exchange;
 #[cfg(fuzzing)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod params;
 mod record;
 mod serve;

@@ -4,7 +4,7 @@ use super::record::take;
 use bytes::BytesMut;
 
 /// Records of an answer: each takes at least its head, and no more than there is.
-pub fn records(data: &[u8]) {
+pub(crate) fn records(data: &[u8]) {
     let mut buffer = BytesMut::from(data);
     loop {
         let before = buffer.len();
