@@ -33,6 +33,8 @@ fn cookies_of_an_app_stay_with_its_own_host() {
 #[test]
 fn one_address_cannot_take_every_place_for_connections() {
     const MOST: usize = 2_500;
+    // A shell's 1,024 descriptors are too few for this.
+    dockless_sys::privileges::raise_open_files().expect("no more than the machine allows");
     let outside = Outside::start();
     let server = Server::start(Options {
         listen: vec!["127.0.0.1:0=api".to_owned(), "0.0.0.0:0=apps".to_owned()],
