@@ -4,7 +4,7 @@ use crate::plan::MAX_BUNDLED_FILES;
 use crate::{
     BuildError, Container, MAX_BUNDLE_BYTES, Plan, Project, Source, SourceFile, Step, documents,
     functions::{self, Functions},
-    listed, presets,
+    listed, prebuilt, presets,
     statics::{content_type, output_path},
 };
 use dockless_model::{
@@ -21,6 +21,9 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Every variant of [`BuildError`] that needs no machine to find out.
 pub fn detect(source: &Source) -> Result<Plan, BuildError> {
     refuse_files_that_are_folders(source.files.keys())?;
+    if prebuilt::is_one(source) {
+        return prebuilt::plan(source);
+    }
     let settings = documents::check(source)?;
     if let Some(builds) = &settings.builds {
         return listed(source, &settings, builds);
@@ -69,7 +72,7 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
             let file = source.files.get(entrypoint)?.clone();
             let (entrypoint, output, language) = (entrypoint.clone(), output.clone(), functions::language(entrypoint));
             let documents::FunctionSettings { include, exclude, limits } = settings.function(&entrypoint);
-            Some(Step { entrypoint, file, output, language, limits, include, exclude, helpers: true })
+            Some(Step { entrypoint, file, output, language, limits, include, exclude, helpers: true, files: None })
         })
         .collect::<Vec<_>>();
     let mut routes = settings.routing.routes;

@@ -3,10 +3,12 @@
 
 mod builds;
 mod place;
+mod prebuilt;
 mod routes;
 mod service;
 
 pub(crate) use builds::{Build, Native};
+pub(crate) use prebuilt::{Prebuilt, prebuilt};
 pub(crate) use routes::Routing;
 pub(crate) use service::ServiceSettings;
 

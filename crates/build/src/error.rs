@@ -232,6 +232,14 @@ pub enum BuildError {
         /// Why.
         reason: String,
     },
+    /// A tree that a build elsewhere left, and that is not served.
+    #[error("{path}: {reason}")]
+    Prebuilt {
+        /// The file that says so.
+        path: SourcePath,
+        /// What is not served.
+        reason: String,
+    },
     /// A file in Go that no program can be made of.
     #[error("{path}: {reason}")]
     Go {
@@ -325,6 +333,7 @@ impl BuildError {
             Self::Unpack { .. } => "internal_build_error",
             Self::BundleTooLarge { .. } => "lambda_size_exceeded",
             Self::Requirements { .. } => "bad_requirements",
+            Self::Prebuilt { .. } => "unsupported_output",
             Self::Go { .. } => "bad_go_file",
             Self::NoToolchain { .. } => "compiler_missing",
             Self::TooManyFiles { .. } => "too_many_files",
@@ -428,6 +437,7 @@ impl BuildError {
                 "install it on the server (apt install python3-pip) and restart the server, or upload the packages in _vendor/"
                     .to_owned()
             }
+            Self::Prebuilt { .. } => "build without it; docs/prebuilt.md lists what is served".to_owned(),
             Self::Go { .. } => {
                 "a function is exported and of any package but main: func Handler(w http.ResponseWriter, r *http.Request)"
                     .to_owned()

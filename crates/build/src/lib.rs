@@ -30,6 +30,7 @@ mod log;
 mod packages;
 mod pip;
 mod plan;
+mod prebuilt;
 mod presets;
 mod python;
 mod requirements;

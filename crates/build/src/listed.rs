@@ -51,6 +51,7 @@ pub(crate) fn apply(source: &Source, settings: &Settings, builds: &[Build]) -> R
                         include: build.include.clone(),
                         exclude: build.exclude.clone(),
                         helpers: build.helpers,
+                        files: None,
                     };
                     steps.insert(path.clone(), step);
                 }

@@ -57,12 +57,17 @@ pub struct Step {
     pub exclude: Vec<String>,
     /// Whether request and response get helpers.
     pub helpers: bool,
+    /// Its whole bundle, where a build elsewhere has made it.
+    pub files: Option<BTreeMap<SourcePath, SourceFile>>,
 }
 
 impl Plan {
     /// Files of a step's bundle where nothing is traced: everything shared, and what its globs add and take.
     #[must_use]
     pub fn bundle(&self, step: &Step, source: &BTreeMap<SourcePath, SourceFile>) -> BTreeMap<SourcePath, SourceFile> {
+        if let Some(files) = &step.files {
+            return files.clone();
+        }
         // A program has all that it needs in it.
         let is_compiled = step.language == GO;
         let mut files = if is_compiled { BTreeMap::new() } else { BTreeMap::clone(&self.shared) };

@@ -1,6 +1,6 @@
 //! An uploaded tree.
 
-use crate::{BuildError, SourceFile, functions, go, presets, requirements};
+use crate::{BuildError, SourceFile, functions, go, prebuilt, presets, requirements};
 use dockless_blob::BlobStore;
 use dockless_model::{ServiceRules, SourcePath};
 use std::collections::BTreeMap;
@@ -39,7 +39,11 @@ impl Source {
 
     /// Documents that are not read if they are long: they are of no use to most builds.
     fn may_be_left_out(path: &SourcePath) -> bool {
-        functions::is_read(path) || go::is_read(path) || presets::is_read(path) || requirements::is_manifest(path)
+        functions::is_read(path)
+            || go::is_read(path)
+            || prebuilt::is_read(path)
+            || presets::is_read(path)
+            || requirements::is_manifest(path)
     }
 
     /// The package.json of a folder (empty for the root), if there is one that was read.

@@ -6,6 +6,7 @@
 
 mod digests;
 mod name;
+mod prebuilt;
 mod rules;
 mod walk;
 
@@ -74,6 +75,16 @@ impl Source {
             return Err(SourceError::Empty { folder: root, rules: rules.origin() });
         }
         let files = digests::of(found, memory)?;
+        Ok(Self { root, files })
+    }
+
+    /// What a build here has left, in place of the folder; see [`prebuilt`].
+    ///
+    /// # Errors
+    /// As [`Self::read`], and that there is no such build.
+    pub(crate) fn read_prebuilt(folder: &Path) -> Result<Self, SourceError> {
+        let root = Self::root(folder)?;
+        let files = digests::of(prebuilt::walk(&root)?, &mut Memory::default())?;
         Ok(Self { root, files })
     }
 

@@ -160,7 +160,7 @@ impl Kind {
     }
 }
 
-fn routes(list: &Place<'_>, of_2019: bool, warnings: &mut Vec<String>) -> Result<Vec<Route>, BuildError> {
+pub(super) fn routes(list: &Place<'_>, of_2019: bool, warnings: &mut Vec<String>) -> Result<Vec<Route>, BuildError> {
     let (mut routes, mut phase, mut seen) = (Vec::new(), Phase::Start, Vec::new());
     for place in list.each(MAX_ENTRIES)? {
         if let Some(handle) = place.member("handle") {

@@ -44,6 +44,9 @@ pub struct Args {
     /// Name of the project; that of package.json or the folder if not given
     #[arg(long, short)]
     pub name: Option<String>,
+    /// Send what a build here has left in .vercel/output, instead of the folder
+    #[arg(long, conflicts_with = "image")]
+    pub prebuilt: bool,
     /// Answer every question with yes
     #[arg(long, short)]
     pub yes: bool,
@@ -76,7 +79,7 @@ pub(crate) async fn run(args: &Args, ctx: &Context) -> Outcome {
             }
             ImageSource::Local { path, tag } => {
                 let staged = image::stage(path, tag.as_deref()).await?;
-                let source = read(staged.path(), ctx).await?;
+                let source = read(staged.path(), false, ctx).await?;
                 ctx.printer.note(&format!("Deploying {name}: {}, {}", path.display(), amounts::size(source.bytes())));
                 let env = variables::read(&args.env)?;
                 let (build_env, image) = (BTreeMap::new(), Some(&args.image));
@@ -99,7 +102,7 @@ pub(crate) async fn run(args: &Args, ctx: &Context) -> Outcome {
     // Without a server there is no use in reading a large folder.
     let client = ctx.client()?;
     guard(&root, args.yes, ctx).await?;
-    let source = read(&args.folder, ctx).await?;
+    let source = read(&args.folder, args.prebuilt, ctx).await?;
     let name = source::project_name(args.name.as_deref(), &source.root).map_err(misnamed)?;
     let files = amounts::count(source.files.len(), "file");
     ctx.printer.note(&format!("Deploying {name}: {files}, {}", amounts::size(source.bytes())));
@@ -160,10 +163,11 @@ fn holds_home(root: &Path, home: Option<&Path>) -> bool {
     root.parent().is_none() || home.is_some_and(|home| home.starts_with(root))
 }
 
-async fn read(folder: &Path, ctx: &Context) -> Result<Source, Failure> {
+async fn read(folder: &Path, prebuilt: bool, ctx: &Context) -> Result<Source, Failure> {
     let waiting = ctx.printer.progress().spinner("Reading the folder");
     let owned = folder.to_owned();
-    let read = tokio::task::spawn_blocking(move || Source::read(&owned)).await.context("reading was cut short")?;
+    let read = move || if prebuilt { Source::read_prebuilt(&owned) } else { Source::read(&owned) };
+    let read = tokio::task::spawn_blocking(read).await.context("reading was cut short")?;
     drop(waiting);
     read.map_err(|error| unreadable(error, folder))
 }
@@ -181,6 +185,7 @@ fn hint_for(error: &SourceError, folder: &Path) -> Option<String> {
             format!("{} is neither a folder nor a command: see `dockless --help`", folder.display())
         }
         SourceError::NotAFolder(_) => "name the folder it is in".to_owned(),
+        SourceError::NotBuilt(_) => "run `vercel build` first, or deploy without --prebuilt".to_owned(),
         SourceError::Empty { rules: Some(rules), .. } => format!("{rules} ignores everything that is there"),
         SourceError::Unreadable { .. }
         | SourceError::LinkOutside { .. }

@@ -76,6 +76,11 @@ impl Rules {
         Ok(Self { matcher, origin })
     }
 
+    /// Rules that keep nothing home.
+    pub(super) fn none() -> Self {
+        Self { matcher: Gitignore::empty(), origin: None }
+    }
+
     /// Whether this path, relative to the folder, stays home.
     pub(super) fn ignore(&self, relative: &Path, is_dir: bool) -> bool {
         self.matcher.matched(relative, is_dir).is_ignore()

@@ -36,6 +36,9 @@ pub(crate) enum SourceError {
         /// The ignore file that was read, if any.
         rules: Option<&'static str>,
     },
+    /// There is nothing that a build has left.
+    #[error("no build is in {}: .vercel/output/config.json is missing", .0.display())]
+    NotBuilt(PathBuf),
     /// The ignore file does not parse.
     #[error("cannot use {file}")]
     Rules {
