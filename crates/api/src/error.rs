@@ -133,17 +133,11 @@ fn of_control(error: Error) -> (StatusCode, ErrorDetail) {
             detail("insufficient_storage", "The server has too little disk space left: remove deployments.".to_owned()),
         ),
         internal @ (Error::KeyMissing | Error::Store(_) | Error::Blob(_) | Error::Platform(_) | Error::Damaged(_)) => {
-            tracing::error!(error = chain(&internal), "request failed on our side");
+            tracing::error!(error = dockless_model::chain(&internal), "request failed on our side");
             let message = "Something went wrong on our side; the server's log says why.".to_owned();
             (StatusCode::INTERNAL_SERVER_ERROR, detail("internal_error", message))
         }
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl IntoResponse for ApiError {

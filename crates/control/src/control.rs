@@ -230,17 +230,5 @@ impl Control {
 
 /// Logs a failure of a loop once, as a chain.
 pub(crate) fn log(error: &dyn std::error::Error) {
-    tracing::error!(error = chain(error), "control loop failed, trying again");
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+    tracing::error!(error = dockless_model::chain(error), "control loop failed, trying again");
 }

@@ -4,8 +4,8 @@
 //! at once after its own writes, and tells its listeners. A listener that forgets a host it was told of therefore
 //! never keeps an older answer than [`crate::ControlConfig::poll`] ago.
 
-use crate::{Control, Error, control::chain};
-use dockless_model::{DeploymentId, Host};
+use crate::{Control, Error};
+use dockless_model::{DeploymentId, Host, chain};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 

@@ -1,6 +1,7 @@
 //! Removal of a deployment, and what is left to do after it.
 
-use crate::{Caller, Control, Error, control::chain};
+use crate::{Caller, Control, Error};
+use dockless_model::chain;
 use dockless_store::Doomed;
 use dockless_wire::Removed;
 

@@ -1,9 +1,6 @@
 //! The build worker: takes waiting builds, runs them, makes their results visible.
 
-use crate::{
-    BuildFailure, BuildJob, BuildLog, Control, Error, Placed,
-    control::{chain, log},
-};
+use crate::{BuildFailure, BuildJob, BuildLog, Control, Error, Placed, control::log};
 use dockless_model::{
     Digest, Output, SourcePath,
     output::{BundleFile, StaticFile},
@@ -37,7 +34,7 @@ impl Control {
                             if let Err(error) = control.work(&claimed).await {
                                 // Nothing was stored, so the lease expires and the build is tried again.
                                 let deployment = &claimed.deployment;
-                                tracing::error!(%deployment, error = chain(&error), "build interrupted");
+                                tracing::error!(%deployment, error = dockless_model::chain(&error), "build interrupted");
                             }
                         });
                     }
@@ -202,7 +199,7 @@ fn ended(result: Result<Output, BuildFailure>) -> End {
             End::Failed(Failure { code: "BUILD_FAILED".to_owned(), message, step })
         }
         Err(BuildFailure::Internal(trouble)) => {
-            tracing::error!(error = chain(&trouble), "build failed on our side");
+            tracing::error!(error = dockless_model::chain(&trouble), "build failed on our side");
             End::Failed(Failure {
                 code: "UNEXPECTED_ERROR".to_owned(),
                 message: "The build failed on our side; the server's log says why. Deploy again.".to_owned(),

@@ -21,3 +21,10 @@ impl ParseError {
         Self { what, value: value.chars().take(100).collect(), expected: expected.into() }
     }
 }
+
+/// An error and its causes in one line, for a log.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

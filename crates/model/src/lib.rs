@@ -24,7 +24,7 @@ pub mod time;
 pub use code::Code;
 pub use digest::{Digest, WireDigest};
 pub use entropy::{Entropy, OsEntropy};
-pub use error::ParseError;
+pub use error::{ParseError, chain};
 pub use host::{Host, ProjectName};
 pub use id::{AccountId, BuildId, DeploymentId, InstanceId, ProjectId, RequestId, SecretId, TokenId, VariableId};
 pub use image::Image;

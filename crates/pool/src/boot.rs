@@ -27,7 +27,7 @@ pub(crate) async fn boot(pool: Arc<Inner>, desk: Arc<Desk>, index: usize) {
         Err(error) => error,
     };
     pool.metrics.failed(&spec, &error);
-    let chain = chain(&error);
+    let chain = dockless_model::chain(&error);
     tracing::warn!(deployment = %spec.deployment, function = %spec.name, error = chain, "no instance was started");
     let failure = match error {
         StartError::CapReached(_) => {
@@ -88,18 +88,6 @@ fn say(pool: &Inner, spec: &Spec, lines: impl IntoIterator<Item = String>) {
         let (at, source, level) = (pool.node.clock().now(), Source::Platform, Level::Error);
         pool.node.logs().append(Entry { origin: origin.clone(), at, request: None, source, level, text });
     }
-}
-
-/// An error with its causes, for the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// A start that its first waiter drives itself, which saves two wake-ups on the way of a cold request. If the waiter

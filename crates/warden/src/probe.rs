@@ -86,24 +86,12 @@ pub fn probe_groups() -> Finding {
             };
             Finding::works(NAME, format!("{}: memory, pids, cpu and freezer work{note}", layout.label()))
         }
-        Err(error) => Finding::fails(NAME, chain(&error), groups_advice(&error)),
+        Err(error) => Finding::fails(NAME, dockless_model::chain(&error), groups_advice(&error)),
     }
 }
 
 pub(crate) fn groups_advice(error: &CgroupError) -> &'static str {
     error.advice().unwrap_or("see the kernel's message; `dockless doctor` tries it again")
-}
-
-/// Error and causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn too_few_ids() -> Finding {
