@@ -3,7 +3,8 @@
 //! Safe against whoever stores at the same time, in any process: uploads that are pinned, young or named by a
 //! deployment stay; of the rest the blob goes only if it was last stored long ago, and storing it again makes it young.
 
-use crate::{Control, Error, control::chain};
+use crate::{Control, Error};
+use dockless_model::chain;
 
 /// How long changes of hosts are kept for processes that sleep.
 const CHANGES: std::time::Duration = std::time::Duration::from_secs(3600);
