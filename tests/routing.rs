@@ -191,3 +191,29 @@ fn mistakes_are_refused_by_name_and_a_hostile_pattern_stalls_nobody() {
     assert_eq!(site.get("/").expect(200).text(), "page");
     server.stop();
 }
+
+#[test]
+fn a_site_of_2018_is_served_by_its_own_rules() {
+    let server = Server::start(Options { shelf: 0, ..Options::new(env!("CARGO_BIN_EXE_dockless")) });
+    let config = r#"{"version":1,"type":"static","static":{"public":"site","cleanUrls":true,
+        "redirects":[{"source":"/old/:page","destination":"/:page"}],
+        "rewrites":[{"source":"app/**","destination":"/about"}],
+        "headers":[{"source":"**/*.css","headers":[{"key":"x-style","value":"yes"}]}]}}"#;
+    let files = Files::new()
+        .with("now.json", config)
+        .with("site/about.html", "about")
+        .with("site/deep/a.css", "a {}")
+        .with("secret.txt", "outside of the root");
+    let site = server.deploy(&files);
+    assert_eq!(site.get("/about").expect(200).text(), "about");
+    assert_eq!(site.get("/app/any/thing").expect(200).text(), "about");
+    assert_eq!(site.get("/deep/a.css").expect(200).header("x-style"), Some("yes"));
+    for (path, location) in [("/old/about", "/about"), ("/about.html", "/about")] {
+        let moved = site.get(path);
+        assert_eq!((moved.status(), moved.header("location")), (301, Some(location)), "{path}");
+    }
+    let listed = site.get("/deep/").expect(200).text();
+    assert!(listed.contains("Index of") && listed.contains("a.css"), "{listed}");
+    assert_eq!(site.get("/secret.txt").status(), 404);
+    server.stop();
+}

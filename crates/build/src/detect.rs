@@ -9,9 +9,9 @@ use crate::{
 };
 use dockless_model::{
     SourcePath,
-    output::{Route, StaticFile},
+    output::{Phase, Route, StaticFile},
 };
-use dockless_routing::Table;
+use dockless_routing::{Table, dest_literal, src_literal};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Decides what a source without configuration is: `api/**/*.{js,mjs,cjs,ts,mts,cts,tsx,py}` are functions (Python files with a handler), `public/` is the web root if
@@ -25,6 +25,9 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
         return prebuilt::plan(source);
     }
     let settings = documents::check(source)?;
+    if let Some(site) = &settings.site {
+        return of_files(source, &settings, site);
+    }
     if let Some(builds) = &settings.builds {
         return listed(source, &settings, builds);
     }
@@ -116,6 +119,62 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
             .push("composer.json is not read: upload vendor/ (composer install --no-dev) with the source".to_owned());
     }
     Ok(Plan { warnings, ..plan })
+}
+
+/// What a site of files is, as in 2018.
+fn of_files(source: &Source, settings: &documents::Settings, site: &documents::Site) -> Result<Plan, BuildError> {
+    let below = if site.public.is_empty() { String::new() } else { format!("{}/", site.public) };
+    let files: BTreeMap<SourcePath, StaticFile> = source
+        .files
+        .iter()
+        .filter_map(|(path, file)| {
+            let inside: SourcePath = path.as_str().strip_prefix(&below)?.parse().ok()?;
+            let output = output_path(&inside, false, false)?;
+            let content_type = content_type(&output);
+            Some((output, StaticFile::new(file.blob, file.size, content_type)))
+        })
+        .collect();
+    if files.is_empty() {
+        return Err(BuildError::Empty);
+    }
+    let mut routes = site.routes.clone();
+    if site.single {
+        routes.extend(only_files(&files));
+    }
+    Ok(Plan {
+        files,
+        steps: Vec::new(),
+        shared: Arc::default(),
+        routes: all_routes(routes, false)?,
+        container: None,
+        project: None,
+        listing: site.listing,
+        clean_urls: site.clean_urls,
+        egress: !settings.no_egress,
+        warnings: settings.warnings.clone(),
+    })
+}
+
+/// A folder of one file is that file.
+fn only_files(files: &BTreeMap<SourcePath, StaticFile>) -> Vec<Route> {
+    // Folder → what is in it: names of files, and of folders.
+    let mut folders: BTreeMap<&str, std::collections::BTreeSet<&str>> = BTreeMap::new();
+    for path in files.keys() {
+        let mut rest = path.as_str();
+        while !rest.is_empty() {
+            let (folder, name) = rest.rsplit_once('/').unwrap_or(("", rest));
+            folders.entry(folder).or_default().insert(name);
+            rest = folder;
+        }
+    }
+    let of = |(folder, names): (&str, std::collections::BTreeSet<&str>)| {
+        let [name] = names.into_iter().collect::<Vec<_>>()[..] else { return None };
+        let at = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+        files.get(at.as_str())?;
+        let src = if folder.is_empty() { "/".to_owned() } else { format!("/{}/?", src_literal(folder)) };
+        Some(Route::if_exists(src, format!("/{}", dest_literal(&at)), Phase::Filesystem))
+    };
+    folders.into_iter().filter_map(of).collect()
 }
 
 /// What a source with `builds` is.
@@ -531,6 +590,24 @@ mod tests {
             let error = with(&format!(r#"{{"src":"{src}","use":"@now/static-build"}}"#)).unwrap_err();
             assert_eq!(error.code(), "script_missing", "{error}");
         }
+    }
+
+    #[test]
+    fn a_site_of_2018_is_its_files_and_their_rules() {
+        let config = r#"{"type":"static","static":{"public":"site","renderSingle":true,"rewrites":[{"source":"/app/**","destination":"/a.html"}]}}"#;
+        let files = ["site/a.html", "site/one/only.txt", "site/two/x/y.txt", "api/date.js", "other.html"];
+        let plan = detect(&with_document(source(&files), "now.json", config)).unwrap();
+        assert_eq!(keys(&plan.files), ["a.html", "one/only.txt", "two/x/y.txt"]);
+        assert!(plan.steps.is_empty() && plan.listing);
+        for (path, output) in [("/one", "one/only.txt"), ("/app/b/c", "a.html"), ("/two/x/", "two/x/y.txt")] {
+            assert_eq!(ask(&plan, path).map(|found| found.0), Some(output.to_owned()), "{path}");
+        }
+        assert_eq!((ask(&plan, "/two"), ask(&plan, "/")), (None, None), "folders of folders are listed");
+        let plain = detect(&with_document(source(&["index.html"]), "now.json", r#"{"version":1}"#)).unwrap();
+        assert_eq!(keys(&plain.files), ["index.html"]);
+        let npm = source(&["package.json", "index.js"]);
+        let error = detect(&with_document(npm, "now.json", r#"{"version":1}"#)).unwrap_err();
+        assert_eq!(error.code(), "unsupported_configuration");
     }
 
     #[test]

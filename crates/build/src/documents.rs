@@ -6,11 +6,13 @@ mod place;
 mod prebuilt;
 mod routes;
 mod service;
+mod site;
 
 pub(crate) use builds::{Build, Native};
 pub(crate) use prebuilt::{Prebuilt, prebuilt};
 pub(crate) use routes::Routing;
 pub(crate) use service::ServiceSettings;
+pub(crate) use site::Site;
 
 use crate::{BuildError, Source};
 use dockless_model::output::Route;
@@ -108,6 +110,8 @@ pub(crate) struct Settings {
     pub(crate) builds: Option<Vec<Build>>,
     /// Routes, in their order.
     pub(crate) routing: Routing,
+    /// A site of files, as in 2018.
+    pub(crate) site: Option<Site>,
     /// What the owner should know although the build goes on.
     pub(crate) warnings: Vec<String>,
 }
@@ -162,9 +166,24 @@ pub(crate) fn check(source: &Source) -> Result<Settings, BuildError> {
         let document = parse(bytes).map_err(|error| BuildError::Malformed { path: path.clone(), source: error })?;
         if matches!(path.as_str(), "now.json" | "vercel.json") {
             configuration(path, bytes, &document, &mut settings)?;
+            // Without a type its files say what it is.
+            if settings.site.is_some() && !sets_type(&document) {
+                // Nor are functions ever shown as text.
+                let has_functions = source.files.keys().any(crate::functions::is_code);
+                if source.files.contains_key("package.json") || has_functions {
+                    return Err(BuildError::Configuration { path: path.clone(), key: "version".to_owned() });
+                }
+                if Source::DOCKERFILES.iter().any(|name| source.files.contains_key(*name)) {
+                    settings.site = None;
+                }
+            }
         }
     }
     Ok(settings)
+}
+
+fn sets_type(document: &Map<String, Value>) -> bool {
+    document.get("type").is_some_and(is_set)
 }
 
 /// Reads a JSON object.
@@ -217,14 +236,22 @@ fn configuration(
     let sets = |key: &str| document.get(key).is_some_and(is_set);
     service::read(path, document, settings)?;
     let old = document.get("version").is_some_and(|version| version.as_u64() != Some(2));
-    let old = old && !service::is_docker(document);
-    let key = MEANINGFUL.into_iter().find(|key| sets(key)).or_else(|| old.then_some("version"));
+    let is_site = service::is_static(document);
+    let old = old && !service::is_docker(document) && !is_site;
+    let key = MEANINGFUL
+        .into_iter()
+        .find(|key| sets(key) && !(is_site && *key == "static"))
+        .or_else(|| old.then_some("version"));
     if let Some(key) = key {
         return Err(BuildError::Configuration { path: path.clone(), key: key.to_owned() });
     }
     let whole = Value::Object(document.clone());
     let root = Place::new(path, String::new(), &whole);
     root.unknown(&[&KNOWN[..], &MEANINGFUL[..]].concat(), &mut settings.warnings)?;
+    if is_site {
+        settings.site = Some(site::read(root.member("static").as_ref(), &mut settings.warnings)?);
+        return Ok(());
+    }
     settings.builds = builds::read(&root, &mut settings.warnings)?;
     settings.routing = routes::read(&root, settings.builds.is_some(), &mut settings.warnings)?;
     let bad = |key: &str, expected: &'static str| BuildError::Option {

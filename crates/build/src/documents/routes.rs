@@ -98,7 +98,7 @@ pub(super) fn read(root: &Place<'_>, of_2019: bool, warnings: &mut Vec<String>) 
 }
 
 /// A pattern is wrong where it is written.
-fn compiles(route: &Route, place: &Place<'_>) -> Result<(), BuildError> {
+pub(super) fn compiles(route: &Route, place: &Place<'_>) -> Result<(), BuildError> {
     Table::compile(std::slice::from_ref(route)).map(drop).map_err(|error| {
         let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
         place.wrong(format!("a pattern that can be compiled: {why}"))
@@ -256,7 +256,7 @@ fn route(place: &Place<'_>, phase: Phase, of_2019: bool) -> Result<Route, BuildE
     })
 }
 
-fn status(place: &Place<'_>, range: std::ops::RangeInclusive<u64>) -> Result<u16, BuildError> {
+pub(super) fn status(place: &Place<'_>, range: std::ops::RangeInclusive<u64>) -> Result<u16, BuildError> {
     let status =
         place.value.as_u64().filter(|status| range.contains(status)).and_then(|status| u16::try_from(status).ok());
     status.ok_or_else(|| place.wrong(format!("a status from {} to {}", range.start(), range.end())))
@@ -271,7 +271,7 @@ fn leads_somewhere(dest: &Place<'_>) -> Result<(), BuildError> {
     routing::is_elsewhere(text).map(drop).map_err(|expected| dest.wrong(expected))
 }
 
-fn check_field(place: &Place<'_>, name: &str, value: &str) -> Result<(), BuildError> {
+pub(super) fn check_field(place: &Place<'_>, name: &str, value: &str) -> Result<(), BuildError> {
     let lower = name.to_ascii_lowercase();
     let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if name.is_empty() || name.len() > 128 || !name.chars().all(is_token) {

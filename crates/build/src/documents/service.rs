@@ -29,6 +29,15 @@ pub(super) fn is_docker(document: &Map<String, Value>) -> bool {
         || cloud.and_then(Value::as_str) == Some("v2")
 }
 
+/// Whether a configuration is one of a site of files, as in 2018: by its type, or because it is of that version and says
+/// nothing else.
+pub(super) fn is_static(document: &Map<String, Value>) -> bool {
+    match document.get("type").and_then(Value::as_str) {
+        Some(kind) => kind.eq_ignore_ascii_case("static"),
+        None => document.get("version").and_then(Value::as_u64) == Some(1) && !is_docker(document),
+    }
+}
+
 pub(super) fn read(
     path: &SourcePath,
     document: &Map<String, Value>,
@@ -44,7 +53,7 @@ pub(super) fn read(
     let found = |key: &str| document.get(key).filter(|value| is_set(value));
     // Other kinds of servers, and the platform before this one.
     for key in ["type", "features"] {
-        if found(key).is_some() && !is_docker {
+        if found(key).is_some() && !is_docker && !(key == "type" && is_static(document)) {
             return Err(BuildError::Configuration { path: path.clone(), key: key.to_owned() });
         }
     }
