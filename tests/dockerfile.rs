@@ -125,6 +125,64 @@ fn images_that_it_begins_from_come_from_a_registry() {
 }
 
 #[test]
+fn servers_stand_beside_files_and_functions() {
+    if !can_build() {
+        return;
+    }
+    let Some(registry) = Registry::start(None) else { return };
+    let (server, at) = (server(), registry.address());
+    let base = LayerTar::new().program("bin/busybox", Path::new("/bin/busybox"));
+    let base =
+        ["sh", "mkdir", "cat"].into_iter().fold(base, |base, name| base.symlink(&format!("bin/{name}"), "busybox"));
+    TestImage::new().layer(base).env("PATH", "/bin").push(at, "tools/busybox", "1", None);
+
+    // As it lies in the repository, the base image's name alone added.
+    let example = Scratch::new();
+    copy_tree(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/mixed"), example.path());
+    let path = example.path().join("now.json");
+    let text = std::fs::read_to_string(&path).expect("the example has one");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    config["builds"][2]["config"]["build"] = json!({ "env": { "BASE": format!("{at}/tools/busybox:1") } });
+    std::fs::write(&path, config.to_string()).expect("the folder is ours");
+    let (mixed, _) = ready(&server, deploy(&server, example.path(), "mixed"));
+    assert!(mixed.get("/").expect(200).text().contains("One address"));
+    assert!(mixed.get("/api/date.js").expect(200).text().contains("now"));
+    assert!(mixed.get("/manual/").expect(200).text().contains("/manual/files.html"));
+    assert!(mixed.get("/manual/programs.html").expect(200).text().contains("servers many"));
+    assert!(mixed.get("/manual/chapters/files.txt").expect(404).text().contains("404"), "the server says so itself");
+    assert_eq!(mixed.get("/help").expect(302).header("location"), Some("/manual/"));
+    let _ = mixed.get("/manual2").expect(404);
+    let _ = mixed.get("/now.json").expect(404);
+
+    // A change elsewhere builds no image.
+    std::fs::write(example.path().join("index.html"), "<h1>changed</h1>").expect("the folder is ours");
+    let (changed, said) = ready(&server, deploy(&server, example.path(), "mixed"));
+    assert!(said.contains("CACHED, nothing changed") && !said.contains("STEP"), "{said}");
+    assert!(changed.get("/").expect(200).text().contains("changed"));
+
+    // Two servers, one of which copies from the whole project; a route leads to it by name.
+    let serve = "EXPOSE 8080\nCMD [\"/bin/busybox\", \"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/www\"]\n";
+    let own = format!("FROM scratch\nCOPY busybox /bin/busybox\nCOPY page /www/one/page\n{serve}");
+    let whole = format!("FROM scratch\nCOPY one/busybox /bin/busybox\nCOPY top /www/by/name\n{serve}");
+    let config = r#"{"builds":[{"src":"*/Dockerfile","use":"@dockless/docker"},
+        {"src":"two/Serve","use":"@dockless/docker","config":{"context":"."}}],
+        "routes":[{"src":"/by/name","dest":"/two/Serve"}]}"#;
+    let source = Files::new()
+        .with("now.json", config)
+        .with("one/Dockerfile", own)
+        .with_program("one/busybox", Path::new("/bin/busybox"))
+        .with("one/page", "one")
+        .with("two/Serve", whole)
+        .with("top", "top");
+    let (two, _) = ready(&server, deploy(&server, source.path(), "two"));
+    assert_eq!(two.get("/one/page").expect(200).text(), "one");
+    assert_eq!(two.get("/by/name").expect(200).text(), "top");
+    let _ = two.get("/top").expect(404);
+    assert!(server.cli(&["ps"]).ok().stdout.contains("two/Serve"));
+    server.stop();
+}
+
+#[test]
 fn what_fails_is_named_with_its_step_its_line_and_a_hint() {
     if !can_build() {
         return;

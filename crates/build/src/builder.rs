@@ -165,14 +165,15 @@ impl Builder {
         }
         let functions = run::import_all(made, self.node(), &**log).await?;
         let mut services = BTreeMap::new();
-        if let Some(container) = &plan.container {
-            services.insert(crate::image::root(), self.container(&request, container).await?);
+        // One after the other: they share the project's layers.
+        for container in &plan.containers {
+            services.insert(container.name.clone(), self.container(&request, container).await?);
         }
         log.line(
             Level::Info,
             &format!(
                 "built {}{} and {} in {} ms",
-                if services.is_empty() { "" } else { "1 service, " },
+                if services.is_empty() { String::new() } else { run::count(services.len(), "service") + ", " },
                 run::count(functions.len(), "function"),
                 run::count(plan.files.len(), "file"),
                 begin.elapsed().as_millis()

@@ -17,7 +17,7 @@ use crate::cache::{Shelf, key};
 use crate::dockerfile::Dockerfile;
 use crate::documents::ServiceSettings;
 use crate::image::{keep_visible, megabytes, short};
-use crate::{BuildError, BuildLog, BuildRequest, Level};
+use crate::{BuildError, BuildLog, BuildRequest, Level, Source, SourceFile};
 use dockless_image::{Base, Layout, Platform, Reference, Registry, resolve_layout};
 use dockless_model::SourcePath;
 use dockless_model::image::Image;
@@ -39,10 +39,29 @@ const SHOWN: usize = 100;
 /// A Dockerfile to be built, and what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
+    /// What the service is called: an output path, so that routes lead to it.
+    pub(crate) name: SourcePath,
     /// The file.
     pub(crate) file: SourcePath,
+    /// The folder that it copies from, empty for the whole source.
+    pub(crate) context: String,
     /// From the configuration.
     pub(crate) settings: ServiceSettings,
+}
+
+impl Container {
+    /// The path of a file of the source as the Dockerfile has it; `None` for what it does not see.
+    fn inside(&self, path: &SourcePath) -> Option<SourcePath> {
+        if self.context.is_empty() {
+            return Some(path.clone());
+        }
+        path.as_str().strip_prefix(&self.context)?.strip_prefix('/')?.parse().ok()
+    }
+
+    /// What is there to be copied.
+    fn files(&self, source: &Source) -> BTreeMap<SourcePath, SourceFile> {
+        source.files.iter().filter_map(|(path, file)| Some((self.inside(path)?, file.clone()))).collect()
+    }
 }
 
 /// What a build left: kept, so that the next one that begins with the same need not happen.
@@ -74,8 +93,8 @@ impl Builder {
         if !Path::new(BUILDAH).exists() {
             return Err(BuildError::NoBuildah);
         }
-        let text = request.source.documents.get(&container.file).map(Vec::as_slice).unwrap_or_default();
-        let text = std::str::from_utf8(text)
+        let text = self.text(&request.source, &container.file).await?;
+        let text = std::str::from_utf8(&text)
             .map_err(|_| crate::DockerfileError { line: 1, what: "it is not UTF-8".to_owned() });
         let mut arguments = container.settings.arguments.clone();
         arguments
@@ -86,6 +105,7 @@ impl Builder {
             .and_then(|text| Dockerfile::parse(text, &arguments, platform))
             .map_err(|source| BuildError::Dockerfile { path: container.file.clone(), source })?;
         arguments.retain(|name, _| file.declares(name));
+        let files = container.files(&request.source);
         let mut ingredients = Vec::new();
         for name in file.images() {
             ingredients.push(ingredient(name, &here, &**log).await?);
@@ -96,7 +116,8 @@ impl Builder {
             &container.file,
             &arguments,
             ingredients.iter().map(|one| (&one.name, one.base.id)).collect::<Vec<_>>(),
-            request.source.files.iter().map(|(path, file)| (path, file.blob, file.executable)).collect::<Vec<_>>(),
+            request.source.files.get(&container.file).map(|file| file.blob),
+            files.iter().map(|(path, file)| (path, file.blob, file.executable)).collect::<Vec<_>>(),
         ));
         let kept = match self.cache().find_json::<Made>(Shelf::Images, &found) {
             Some(made) if self.has_layers(&made.image).await? => Some(made),
@@ -108,7 +129,7 @@ impl Builder {
                 made
             }
             None => {
-                let made = self.cook(request, (container, &arguments), &file, &ingredients).await?;
+                let made = self.cook(request, (container, &arguments, files), &file, &ingredients).await?;
                 self.cache().keep_json(Shelf::Images, &found, &made).map_err(internal("keep the image"))?;
                 made
             }
@@ -125,6 +146,19 @@ impl Builder {
         Ok(Service { image, slot: container.settings.slot, limits: container.settings.limits })
     }
 
+    /// A Dockerfile's text; those at the root were read to decide.
+    async fn text(&self, source: &Source, path: &SourcePath) -> Result<Vec<u8>, BuildError> {
+        if let Some(text) = source.documents.get(path) {
+            return Ok(text.clone());
+        }
+        let Some(file) = source.files.get(path) else { return Ok(Vec::new()) };
+        if file.size > crate::source::MAX_DOCUMENT {
+            return Err(BuildError::DocumentTooLarge { path: path.clone(), bytes: file.size });
+        }
+        let read = self.blobs().read(&file.blob).await;
+        read.map_err(|source| BuildError::Unreadable { path: path.clone(), source })
+    }
+
     async fn has_layers(&self, image: &Image) -> Result<bool, BuildError> {
         for layer in &image.layers {
             if !self.blobs().refresh(&layer.blob).await.map_err(internal("look for layers"))? {
@@ -138,7 +172,7 @@ impl Builder {
     async fn cook(
         &self,
         request: &BuildRequest,
-        (container, arguments): (&Container, &BTreeMap<String, String>),
+        (container, arguments, files): (&Container, &BTreeMap<String, String>, BTreeMap<SourcePath, SourceFile>),
         file: &Dockerfile,
         ingredients: &[Ingredient],
     ) -> Result<Made, BuildError> {
@@ -146,7 +180,7 @@ impl Builder {
         let begin = Instant::now();
         let store = key(&("store", request.account.as_str(), request.project.as_str()));
         let mut kitchen = Kitchen::open(self, store, ingredients, log.clone()).await?;
-        kitchen.place(request.source.clone(), file, ingredients).await?;
+        kitchen.place(files, file, ingredients).await?;
         for one in ingredients {
             if !kitchen.has(one).await? {
                 self.fetch(one, &**log).await?;

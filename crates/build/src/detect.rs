@@ -31,8 +31,9 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
     if let Some(builds) = &settings.builds {
         return listed(source, &settings, builds);
     }
-    let container = container(source, &settings)?;
-    let server = if container.is_none() { presets::find(source) } else { None };
+    let containers = Vec::from_iter(container(source, &settings)?);
+    let has_container = !containers.is_empty();
+    let server = if has_container { None } else { presets::find(source) };
     let is_server = server.is_some();
     let functions = server.map_or_else(|| Functions::among(source), |server| Ok(Functions::server(server)))?;
     let has_functions = !functions.outputs.is_empty();
@@ -40,7 +41,7 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
     let of_node = |path: &&SourcePath| functions::language(path) == "node";
     let entrypoints: Vec<SourcePath> = functions.outputs.keys().filter(of_node).cloned().collect();
     // Beside a Dockerfile packages matter to functions alone.
-    let plain = container.is_some() && !has_functions;
+    let plain = has_container && !has_functions;
     let project = if plain {
         None
     } else if is_server && settings.build_command.is_none() {
@@ -55,7 +56,7 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
         .files
         .iter()
         // Of a server's source nothing is served but by the server.
-        .filter(|_| container.is_none())
+        .filter(|_| !has_container)
         .filter_map(|(path, file)| {
             let output = output_path(path, has_public, hides_api)?;
             let content_type = content_type(&output);
@@ -63,7 +64,7 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
         })
         .collect();
     let has_script = project.as_ref().is_some_and(|project| !project.tasks.is_empty());
-    if files.is_empty() && !has_functions && !has_script && container.is_none() {
+    if files.is_empty() && !has_functions && !has_script && !has_container {
         return Err(BuildError::Empty);
     }
 
@@ -80,8 +81,7 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
         .collect::<Vec<_>>();
     let mut routes = settings.routing.routes;
     routes.extend(functions.routes);
-    let has_container = container.is_some();
-    let routes = all_routes(routes, has_container)?;
+    let routes = all_routes(routes, &containers)?;
     let shared = Arc::new(shared);
     let clean_urls = settings.routing.clean_urls;
     let (egress, mut warnings) = (!settings.no_egress, settings.warnings);
@@ -90,7 +90,7 @@ pub fn detect(source: &Source) -> Result<Plan, BuildError> {
         steps,
         shared,
         routes,
-        container,
+        containers,
         project,
         listing: false,
         clean_urls,
@@ -145,8 +145,8 @@ fn of_files(source: &Source, settings: &documents::Settings, site: &documents::S
         files,
         steps: Vec::new(),
         shared: Arc::default(),
-        routes: all_routes(routes, false)?,
-        container: None,
+        routes: all_routes(routes, &[])?,
+        containers: Vec::new(),
         project: None,
         listing: site.listing,
         clean_urls: site.clean_urls,
@@ -179,15 +179,18 @@ fn only_files(files: &BTreeMap<SourcePath, StaticFile>) -> Vec<Route> {
 
 /// What a source with `builds` is.
 fn listed(source: &Source, settings: &documents::Settings, builds: &[documents::Build]) -> Result<Plan, BuildError> {
-    let listed::Listed { files, steps, tasks, warnings } = listed::apply(source, settings, builds)?;
+    let listed::Listed { files, steps, tasks, mut containers, warnings } = listed::apply(source, settings, builds)?;
     let of_node = |step: &&Step| step.language == "node";
     let entrypoints: Vec<SourcePath> = steps.iter().filter(of_node).map(|step| step.entrypoint.clone()).collect();
     // A script is somebody's work only where an entry says so.
     let project = Project::with(source, settings, &entrypoints, tasks)?;
-    let container = container(source, settings)?;
-    let routes = all_routes(settings.routing.routes.clone(), container.is_some())?;
+    // The one at the root is a server whether an entry names it or not.
+    containers.extend(container(source, settings)?.filter(|root| containers.iter().all(|one| one.file != root.file)));
+    let routes = all_routes(settings.routing.routes.clone(), &containers)?;
+    let apart = folders_of_servers(&containers, &steps);
     let left_out = |path: &SourcePath| {
         files.contains_key(path)
+            || apart.iter().any(|folder| path.as_str().starts_with(folder))
             || steps.iter().any(|step| step.entrypoint == *path)
             || path.as_str().starts_with(".git/")
     };
@@ -201,7 +204,7 @@ fn listed(source: &Source, settings: &documents::Settings, builds: &[documents::
     let warnings = settings.warnings.iter().cloned().chain(warnings).collect();
     let shared = Arc::new(shared);
     let (listing, egress) = (true, !settings.no_egress);
-    let plan = Plan { files, steps, shared, routes, container, project, listing, clean_urls, egress, warnings };
+    let plan = Plan { files, steps, shared, routes, containers, project, listing, clean_urls, egress, warnings };
     if plan.project.is_none() {
         for step in &plan.steps {
             check_size(&step.entrypoint, &plan.bundle(step, &source.files))?;
@@ -211,17 +214,35 @@ fn listed(source: &Source, settings: &documents::Settings, builds: &[documents::
 }
 
 /// The table, once compiled: what is refused is refused before anything runs.
-fn all_routes(mut routes: Vec<Route>, has_container: bool) -> Result<Vec<Route>, BuildError> {
-    routes.extend(has_container.then(crate::image::everything));
+fn all_routes(mut routes: Vec<Route>, containers: &[Container]) -> Result<Vec<Route>, BuildError> {
+    let mut servers: Vec<(&str, &SourcePath)> = containers.iter().map(|one| (folder(&one.file), &one.name)).collect();
+    // Deeper folders first; of several in one the first that is named.
+    servers.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.split('/').filter(|part| !part.is_empty()).count()));
+    routes.extend(servers.into_iter().map(|(folder, name)| crate::image::everything_below(folder, name)));
     Table::compile(&routes).map_err(|source| BuildError::Routes { source })?;
     Ok(routes)
+}
+
+/// Empty for the root.
+fn folder(path: &SourcePath) -> &str {
+    path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// Folders, with their slash, whose files are a server's alone: no function lies there.
+fn folders_of_servers(containers: &[Container], steps: &[Step]) -> Vec<String> {
+    let folders = containers.iter().map(|one| folder(&one.file)).filter(|folder| !folder.is_empty());
+    let folders = folders.map(|folder| format!("{folder}/"));
+    folders.filter(|folder| !steps.iter().any(|step| step.entrypoint.as_str().starts_with(folder))).collect()
 }
 
 /// The server that the source is, if it has a Dockerfile.
 fn container(source: &Source, settings: &documents::Settings) -> Result<Option<Container>, BuildError> {
     let mut known = Source::DOCKERFILES.iter().filter_map(|name| name.parse::<SourcePath>().ok());
     match (known.find(|path| source.files.contains_key(path)), &settings.wants_dockerfile) {
-        (Some(file), _) => Ok(Some(Container { file, settings: settings.service.clone() })),
+        (Some(file), _) => {
+            let (name, context) = (crate::image::root(), String::new());
+            Ok(Some(Container { name, file, context, settings: settings.service.clone() }))
+        }
         (None, Some(path)) => Err(BuildError::NoDockerfile { path: path.clone() }),
         (None, None) => Ok(None),
     }
@@ -392,6 +413,59 @@ mod tests {
         assert_eq!(keys(&detect(&helpers).unwrap().files), ["index.html"]);
         let clash = source(&["api/a.py", "api/a.js"]);
         assert_eq!(detect(&clash).unwrap_err().code(), "conflicting_file_path");
+    }
+
+    #[test]
+    fn servers_stand_beside_functions_where_builds_name_them() {
+        let files = ["index.html", "api/date.js", "a.b/Dockerfile", "a.b/deep/Serve", "a.b/deep/x.bin", "data.txt"];
+        let builds = |rest: &str| {
+            let text = format!(
+                r#"{{"builds":[{{"src":"*.html","use":"@now/static"}},{{"src":"api/*.js","use":"@now/node"}},
+                {{"src":"a.b/Dockerfile","use":"@dockless/docker","config":{{"slot":"c1-m256"}}}},
+                {{"src":"a.b/deep/Serve","use":"@dockless/docker","config":{{"context":"."}}}}{rest}]}}"#
+            );
+            with_document(source(&files), "now.json", &text)
+        };
+        let plan = detect(&builds("")).unwrap();
+        let servers: Vec<_> = plan.containers.iter().map(|one| (one.name.as_str(), one.context.as_str())).collect();
+        assert_eq!(servers, [("a.b/Dockerfile", "a.b"), ("a.b/deep/Serve", "")]);
+        assert_eq!(plan.containers[0].settings.slot.to_string(), "c1-m256");
+        assert_eq!(keys(&plan.files), ["index.html"]);
+        assert_eq!(
+            keys(&bundle(&plan)),
+            ["api/date.js", "data.txt", "now.json"],
+            "what is a server's is no function's"
+        );
+        let table = Table::compile(&plan.routes).unwrap();
+        for (path, server) in [
+            ("/a.b", Some("a.b/Dockerfile")),
+            ("/a.b/x/y", Some("a.b/Dockerfile")),
+            ("/a.b/deep/x.bin", Some("a.b/deep/Serve")),
+            ("/a.b/deeper", Some("a.b/Dockerfile")),
+            ("/aXb", None),
+            ("/data.txt", None),
+        ] {
+            let exists =
+                |output: &str| plan.containers.iter().any(|one| one.name.as_str() == output).then(|| output.to_owned());
+            let ask = Ask { method: "GET", host: "", header: &|_| None };
+            let outcome = table.find(&RequestPath::parse(path).unwrap(), None, &ask, exists).unwrap().outcome;
+            let found = if let Outcome::Found { found, .. } = outcome { Some(found) } else { None };
+            assert_eq!(found.as_deref(), server, "{path}");
+        }
+        // A function among a server's files has them all.
+        let plan = detect(&builds(r#",{"src":"a.b/deep/x.bin","use":"@now/node"}"#)).unwrap();
+        assert!(bundle(&plan).contains_key(&"a.b/deep/Serve".parse::<SourcePath>().unwrap()));
+        let many: Vec<String> = (0..17).map(|number| format!("{number}/Dockerfile")).collect();
+        let many = source(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        let text = r#"{"builds":[{"src":"**/Dockerfile","use":"@dockless/docker"}]}"#;
+        assert_eq!(detect(&with_document(many, "now.json", text)).unwrap_err().code(), "too_many_services");
+        // The one at the root answers the rest, named or not.
+        let root = with_document(builds(""), "Dockerfile", "FROM scratch");
+        let name = |plan: Plan| plan.containers.last().map(|one| one.name.to_string());
+        assert_eq!(name(detect(&root).unwrap()).as_deref(), Some("app"));
+        let root =
+            with_document(builds(r#",{"src":"Dockerfile","use":"@dockless/docker"}"#), "Dockerfile", "FROM scratch");
+        assert_eq!(name(detect(&root).unwrap()).as_deref(), Some("Dockerfile"));
     }
 
     #[test]

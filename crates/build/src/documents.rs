@@ -252,7 +252,7 @@ fn configuration(
         settings.site = Some(site::read(root.member("static").as_ref(), &mut settings.warnings)?);
         return Ok(());
     }
-    settings.builds = builds::read(&root, &mut settings.warnings)?;
+    settings.builds = builds::read(&root, (&settings.rules, &settings.service), &mut settings.warnings)?;
     settings.routing = routes::read(&root, settings.builds.is_some(), &mut settings.warnings)?;
     let bad = |key: &str, expected: &'static str| BuildError::Option {
         path: path.clone(),

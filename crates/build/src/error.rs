@@ -259,6 +259,12 @@ pub enum BuildError {
     /// The interpreter came without an installer of packages.
     #[error("this server has no pip")]
     NoPip,
+    /// Entries of `builds` that find very many Dockerfiles.
+    #[error("more than {most} servers in one deployment")]
+    TooManyServers {
+        /// Most of them.
+        most: usize,
+    },
     /// Many functions, each with many files.
     #[error("{functions} functions with up to {files} files each are more than a deployment may hold")]
     TooManyFiles {
@@ -337,6 +343,7 @@ impl BuildError {
             Self::Go { .. } => "bad_go_file",
             Self::NoToolchain { .. } => "compiler_missing",
             Self::TooManyFiles { .. } => "too_many_files",
+            Self::TooManyServers { .. } => "too_many_services",
             Self::NoPip => "pip_missing",
             Self::NoRuntime { .. } => "runtime_missing",
         }
@@ -429,6 +436,9 @@ impl BuildError {
             }
             Self::Requirements { .. } => {
                 "write it anew with its own tool, or name the packages in requirements.txt".to_owned()
+            }
+            Self::TooManyServers { .. } => {
+                "name fewer Dockerfiles in \"builds\", or deploy some of them as projects of their own".to_owned()
             }
             Self::TooManyFiles { .. } => "keep files that are no function in folders whose names begin with an underscore, or \
                 deploy the application as a server, with a Dockerfile"

@@ -7,6 +7,7 @@ use dockless_model::image::{Image, ImageWish, Layer};
 use dockless_model::output::{Phase, Route, Service};
 use dockless_model::{Digest, Output, SourcePath};
 use dockless_node::Node;
+use dockless_routing::{dest_literal, src_literal};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -135,7 +136,13 @@ pub(crate) fn root() -> SourcePath {
 
 /// What nothing else answers is the server's.
 pub(crate) fn everything() -> Route {
-    Route::if_exists("/(.*)".to_owned(), format!("/{}", root()), Phase::Filesystem)
+    everything_below("", &root())
+}
+
+/// What nothing else answers in a folder (empty for the root) is a server's.
+pub(crate) fn everything_below(folder: &str, name: &SourcePath) -> Route {
+    let src = if folder.is_empty() { "/(.*)".to_owned() } else { format!("/{}(?:/.*)?", src_literal(folder)) };
+    Route::if_exists(src, format!("/{}", dest_literal(name.as_str())), Phase::Filesystem)
 }
 
 /// The twelve digits that people know images by.

@@ -3,13 +3,15 @@
 use crate::documents::{Build, Native, Settings};
 use crate::packages::{self, Script, Task};
 use crate::statics::{content_type, output_path};
-use crate::{BuildError, Source, Step};
+use crate::{BuildError, Container, Source, Step};
 use dockless_model::output::StaticFile;
 use dockless_model::{FunctionLimits, MemoryMib, SourcePath};
 use std::collections::BTreeMap;
 
 /// Longest invocation in 2019.
 const DURATION_MS: u64 = 900_000;
+/// Most servers of one deployment: each is a build of its own.
+const MAX_SERVERS: usize = 16;
 /// Memory of a function then.
 const MEMORY_MIB: u32 = 1024;
 
@@ -20,6 +22,8 @@ pub(crate) struct Listed {
     pub(crate) steps: Vec<Step>,
     /// Scripts whose files are served as well.
     pub(crate) tasks: Vec<Task>,
+    /// Servers.
+    pub(crate) containers: Vec<Container>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -41,6 +45,13 @@ pub(crate) fn apply(source: &Source, settings: &Settings, builds: &[Build]) -> R
                     listed.files.insert(output, StaticFile::new(file.blob, file.size, content_type));
                 }
                 Native::StaticBuild => listed.tasks.push(task(source, build, path)?),
+                Native::Docker => {
+                    listed.containers.retain(|known| known.file != *path);
+                    if listed.containers.len() == MAX_SERVERS {
+                        return Err(BuildError::TooManyServers { most: MAX_SERVERS });
+                    }
+                    listed.containers.push(container(build, path));
+                }
                 Native::Language(language) => {
                     let step = Step {
                         entrypoint: path.clone(),
@@ -62,13 +73,22 @@ pub(crate) fn apply(source: &Source, settings: &Settings, builds: &[Build]) -> R
             listed.warnings.push(format!("builds: no file is {:?}", build.src));
         }
     }
-    listed.files.retain(|path, _| !steps.contains_key(path));
+    let servers = &listed.containers;
+    steps.retain(|path, _| servers.iter().all(|one| one.file != *path));
+    listed.files.retain(|path, _| !steps.contains_key(path) && servers.iter().all(|one| one.file != *path));
     listed.steps = steps.into_values().collect();
     let is_empty = listed.files.is_empty() && listed.steps.is_empty() && listed.tasks.is_empty();
-    if is_empty && settings.wants_dockerfile.is_none() {
+    if is_empty && listed.containers.is_empty() && settings.wants_dockerfile.is_none() {
         return Err(BuildError::Empty);
     }
     Ok(listed)
+}
+
+/// The server that a Dockerfile stands for; it copies from its own folder unless the entry names another.
+fn container(build: &Build, path: &SourcePath) -> Container {
+    let own = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+    let context = build.context.clone().unwrap_or_else(|| own.to_owned());
+    Container { name: path.clone(), file: path.clone(), context, settings: build.service.clone() }
 }
 
 /// The script that an entrypoint stands for, in its folder: one of a package.json, a shell script, or the entry's own

@@ -24,8 +24,8 @@ pub struct Plan {
     pub shared: Arc<BTreeMap<SourcePath, SourceFile>>,
     /// Of the functions.
     pub routes: Vec<Route>,
-    /// The server that is built from a Dockerfile and answers whatever else does not.
-    pub container: Option<Container>,
+    /// Servers that are built from Dockerfiles and answer whatever else does not.
+    pub containers: Vec<Container>,
     /// What has to be installed and run first; none for a source whose files are all there is.
     pub project: Option<Project>,
     /// Whether folders without an index are listed.

@@ -91,7 +91,7 @@ pub(crate) fn plan(source: &Source) -> Result<Plan, BuildError> {
         steps,
         shared: Arc::default(),
         routes,
-        container: None,
+        containers: Vec::new(),
         project: None,
         listing: false,
         clean_urls: false,

@@ -6,7 +6,7 @@ use dockless_model::{ServiceRules, SourcePath};
 use std::collections::BTreeMap;
 
 /// Longest document that is read to decide about a build.
-const MAX_DOCUMENT: u64 = 1024 * 1024;
+pub(crate) const MAX_DOCUMENT: u64 = 1024 * 1024;
 
 /// Most documents that are read; a workspace with more packages than that is built as if the rest could be anything.
 const MAX_DOCUMENTS: usize = 500;

@@ -1,7 +1,10 @@
 //! What the gateway knows of a deployment, and the port through which it learns it.
 
 use crate::{BoxFuture, Counters};
-use dockless_model::{AccountId, DeploymentId, Host, Output, ProjectName, Scale, SourcePath, output::StaticFile};
+use dockless_model::{
+    AccountId, DeploymentId, Host, Output, ProjectName, Scale, SourcePath,
+    output::{Service, StaticFile},
+};
 use dockless_pool::Spec;
 use dockless_routing::Table;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -44,9 +47,12 @@ impl Deployment {
     pub(crate) fn only_service(&self) -> Option<&Arc<Spec>> {
         let mut programs = self.programs.values();
         match (programs.next(), programs.next()) {
-            // Its own route leads there; others come first.
+            // Its own route leads there; others come first. One that `builds` name has the paths of its folder alone.
             (Some(spec), None)
-                if spec.service().is_some() && self.output.files.is_empty() && self.output.routes.len() <= 1 =>
+                if spec.service().is_some()
+                    && spec.name.as_str() == Service::ROOT
+                    && self.output.files.is_empty()
+                    && self.output.routes.len() <= 1 =>
             {
                 Some(spec)
             }

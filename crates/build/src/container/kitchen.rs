@@ -4,9 +4,9 @@ use super::{BUILDAH, Container, Ingredient};
 use crate::bench::stopped;
 use crate::builder::Builder;
 use crate::dockerfile::Dockerfile;
-use crate::{BuildError, BuildLog, Level, Source, contents};
+use crate::{BuildError, BuildLog, Level, SourceFile, contents};
 use dockless_image::Layout;
-use dockless_model::Digest;
+use dockless_model::{Digest, SourcePath};
 use dockless_node::CallError;
 use dockless_node::workshop::{BuildSandbox, BuildSandboxError, Command, CommandEnd, SandboxSpec, Tell, Voice};
 use dockless_sandbox::protocol::Refusal;
@@ -80,10 +80,10 @@ impl Kitchen {
         Ok(Self { sandbox, env: environment(), told, builder: builder.clone() })
     }
 
-    /// Puts the source and the file in place.
+    /// Puts what may be copied and the file in place.
     pub(super) async fn place(
         &mut self,
-        source: Arc<Source>,
+        files: BTreeMap<SourcePath, SourceFile>,
         file: &Dockerfile,
         ingredients: &[Ingredient],
     ) -> Result<(), BuildError> {
@@ -91,7 +91,7 @@ impl Kitchen {
         let (text, blobs) = (file.with(&names), self.builder.blobs().clone());
         let write = move |sink: &mut dyn std::io::Write| {
             contents::write_bytes(sink, &format!("{HOME}/Dockerfile"), text.as_bytes())?;
-            contents::write_files(sink, &blobs, APP, source.files.iter())?;
+            contents::write_files(sink, &blobs, APP, files.iter())?;
             contents::end(sink)
         };
         self.sandbox.fill(write).await.map_err(stopped("read"))

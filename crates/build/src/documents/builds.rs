@@ -1,8 +1,8 @@
 //! `builds` of now.json and vercel.json: which files are built by whom, as in 2019.
 
-use super::{matcher, place::Place};
+use super::{ServiceSettings, matcher, place::Place, service};
 use crate::{BuildError, go::GO};
-use dockless_model::SourcePath;
+use dockless_model::{ServiceRules, SourcePath};
 use globset::GlobMatcher;
 use serde_json::Value;
 
@@ -23,6 +23,9 @@ const CONFIG: [&str; 11] = [
     "framework",
 ];
 
+/// Members of `config` of a server.
+const CONFIG_OF_DOCKER: [&str; 5] = ["slot", "limits", "build", "context", "zeroConfig"];
+
 /// Who builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Native {
@@ -32,10 +35,13 @@ pub(crate) enum Native {
     StaticBuild,
     /// Functions in this language.
     Language(&'static str),
+    /// A server from a Dockerfile.
+    Docker,
 }
 
 /// Builders by the names of the packages that they stand for.
-const BUILDERS: [(&str, Native); 13] = [
+const BUILDERS: [(&str, Native); 14] = [
+    ("@dockless/docker", Native::Docker),
     ("@now/static", Native::Static),
     ("@vercel/static", Native::Static),
     ("@now/static-build", Native::StaticBuild),
@@ -70,12 +76,24 @@ pub(crate) struct Build {
     pub(crate) output: Option<String>,
     /// A line for the shell instead of a script: `buildCommand`.
     pub(crate) command: Option<String>,
+    /// Of a server.
+    pub(crate) service: ServiceSettings,
+    /// The folder that a Dockerfile copies from, empty for the project itself; none: its own folder.
+    pub(crate) context: Option<String>,
 }
 
 /// Reads them; `None` where there are none.
-pub(super) fn read(root: &Place<'_>, warnings: &mut Vec<String>) -> Result<Option<Vec<Build>>, BuildError> {
+pub(super) fn read(
+    root: &Place<'_>,
+    (rules, defaults): (&ServiceRules, &ServiceSettings),
+    warnings: &mut Vec<String>,
+) -> Result<Option<Vec<Build>>, BuildError> {
     let Some(list) = root.member("builds") else { return Ok(None) };
-    let builds = list.each(MAX_BUILDS)?.iter().map(|place| build(place, warnings)).collect::<Result<Vec<_>, _>>()?;
+    let builds = list
+        .each(MAX_BUILDS)?
+        .iter()
+        .map(|place| build(place, (rules, defaults), warnings))
+        .collect::<Result<Vec<_>, _>>()?;
     // An empty list says the same as leaving it out.
     if builds.is_empty() {
         return Ok(None);
@@ -86,7 +104,11 @@ pub(super) fn read(root: &Place<'_>, warnings: &mut Vec<String>) -> Result<Optio
     Ok(Some(builds))
 }
 
-fn build(place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Build, BuildError> {
+fn build(
+    place: &Place<'_>,
+    (rules, defaults): (&ServiceRules, &ServiceSettings),
+    warnings: &mut Vec<String>,
+) -> Result<Build, BuildError> {
     place.unknown(&["src", "use", "config"], warnings)?;
     let used = place.required("use")?;
     let native = native(used.text()?).ok_or_else(|| {
@@ -100,8 +122,18 @@ fn build(place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Build, BuildEr
     };
     let files = matcher(&src).ok_or_else(|| place.wrong("a path or a glob below the project as \"src\""))?;
     let (include, exclude) = (Vec::new(), Vec::new());
-    let mut found = Build { src, files, native, include, exclude, helpers: true, output: None, command: None };
-    if let Some(config) = place.member("config") {
+    let (service, context) = (defaults.clone(), None);
+    let mut found =
+        Build { src, files, native, include, exclude, helpers: true, output: None, command: None, service, context };
+    let config = place.member("config");
+    if let (Native::Docker, Some(config)) = (native, &config) {
+        config.unknown(&CONFIG_OF_DOCKER, warnings)?;
+        let within = format!("{}.", config.key());
+        service::read_server((config.file(), &within), config.object()?, rules, &mut found.service)?;
+        found.context = config.member("context").map(|place| self::context(&place)).transpose()?;
+        return Ok(found);
+    }
+    if let Some(config) = config {
         config.unknown(&CONFIG, warnings)?;
         if let Some(hosted) = config.member("hosted").filter(|place| *place.value == Value::Bool(true)) {
             return Err(hosted.wrong("to be left out: this version runs no packages as builders"));
@@ -122,6 +154,17 @@ fn build(place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Build, BuildEr
         }
     }
     Ok(found)
+}
+
+/// A folder of the project, or the project itself.
+fn context(place: &Place<'_>) -> Result<String, BuildError> {
+    let text = place.text()?.trim();
+    let clean = text.strip_prefix("./").unwrap_or(text).trim_matches('/');
+    if matches!(clean, "" | ".") {
+        return Ok(String::new());
+    }
+    clean.parse::<SourcePath>().map_err(|_| place.wrong("a folder of the project, e.g. \".\" for all of it"))?;
+    Ok(clean.to_owned())
 }
 
 /// A folder below the entrypoint's.
@@ -155,7 +198,8 @@ mod tests {
 
     fn of(text: &str) -> Result<Option<Vec<Build>>, BuildError> {
         let value = serde_json::from_str(text).unwrap();
-        read(&Place::new(&"now.json".parse().unwrap(), String::new(), &value), &mut Vec::new())
+        let (rules, defaults) = Default::default();
+        read(&Place::new(&"now.json".parse().unwrap(), String::new(), &value), (&rules, &defaults), &mut Vec::new())
     }
 
     #[test]
@@ -169,6 +213,12 @@ mod tests {
         assert!(builds[1].native == Native::Static && builds[1].files.is_match("deep/er.txt"));
         assert_eq!(builds[2].native, Native::Language("python"));
         assert!(of(r#"{"builds":[]}"#).unwrap().is_none());
+        let config = r#"{"slot":"c1-m256","limits":{"maxConcurrentReqs":3},"build":{"env":{"A":"b"}},"context":"./"}"#;
+        let text = format!(r#"{{"builds":[{{"src":"s/Dockerfile","use":"@dockless/docker","config":{config}}}]}}"#);
+        let server = of(&text).unwrap().unwrap().remove(0);
+        assert_eq!((server.native, server.context.as_deref()), (Native::Docker, Some("")));
+        assert_eq!((server.service.slot.to_string().as_str(), server.service.limits.concurrency), ("c1-m256", 3));
+        assert_eq!(server.service.arguments["A"], "b");
     }
 
     #[test]
@@ -181,6 +231,14 @@ mod tests {
                 "builds[0].config.distDir to \"../x\": expected a folder",
             ),
             (r#"{"builds":[{"use":"@now/node"}]}"#, "\"src\""),
+            (
+                r#"{"builds":[{"src":"Dockerfile","use":"@dockless/docker","config":{"slot":"huge"}}]}"#,
+                "builds[0].config.slot",
+            ),
+            (
+                r#"{"builds":[{"src":"a/Dockerfile","use":"@dockless/docker","config":{"context":"../b"}}]}"#,
+                "builds[0].config.context to \"../b\": expected a folder",
+            ),
             (r#"{"builds":[{"src":"../x","use":"@now/node"}]}"#, "below the project"),
             (r#"{"builds":[{"src":"a","use":"@now/node","config":{"hosted":true}}]}"#, "builds[0].config.hosted"),
             (r#"{"builds":[{"src":"a","use":"@now/node"}],"functions":{"a":{"memory":128}}}"#, "sets functions"),

@@ -26,6 +26,16 @@ impl<'a> Place<'a> {
         BuildError::Wrong { path: self.file.clone(), key: self.key.clone(), value, expected: expected.into() }
     }
 
+    /// The file it stands in.
+    pub(super) const fn file(&self) -> &'a SourcePath {
+        self.file
+    }
+
+    /// Where it stands there.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     pub(super) fn text(&self) -> Result<&'a str, BuildError> {
         self.value.as_str().ok_or_else(|| self.wrong("a text"))
     }

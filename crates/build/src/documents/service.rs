@@ -3,7 +3,7 @@
 
 use super::{Settings, is_set};
 use crate::BuildError;
-use dockless_model::{ServiceLimits, Slot, SourcePath};
+use dockless_model::{ServiceLimits, ServiceRules, Slot, SourcePath};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -43,12 +43,6 @@ pub(super) fn read(
     document: &Map<String, Value>,
     settings: &mut Settings,
 ) -> Result<(), BuildError> {
-    let wrong = |key: &str, expected: String| BuildError::Option {
-        path: path.clone(),
-        key: key.to_owned(),
-        expected: expected.into(),
-    };
-    let bad = |key: &str, expected: &str| wrong(key, expected.to_owned());
     let is_docker = is_docker(document);
     let found = |key: &str| document.get(key).filter(|value| is_set(value));
     // Other kinds of servers, and the platform before this one.
@@ -60,9 +54,26 @@ pub(super) fn read(
     if is_docker {
         settings.wants_dockerfile = Some(path.clone());
     }
+    read_server((path, ""), document, &settings.rules, &mut settings.service)
+}
+
+/// `slot`, `limits` and `build.env`, over what `settings` say already. `within` is where the object stands, with its dot.
+pub(super) fn read_server(
+    (path, within): (&SourcePath, &str),
+    document: &Map<String, Value>,
+    rules: &ServiceRules,
+    settings: &mut ServiceSettings,
+) -> Result<(), BuildError> {
+    let wrong = |key: &str, expected: String| BuildError::Option {
+        path: path.clone(),
+        key: format!("{within}{key}"),
+        expected: expected.into(),
+    };
+    let bad = |key: &str, expected: &str| wrong(key, expected.to_owned());
+    let found = |key: &str| document.get(key).filter(|value| is_set(value));
     if let Some(slot) = found("slot") {
         let slot = slot.as_str().ok_or_else(|| bad("slot", "expected a text such as \"c.125-m512\""))?;
-        settings.service.slot = settings.rules.slot(slot).map_err(|error| wrong("slot", error.to_string()))?;
+        settings.slot = rules.slot(slot).map_err(|error| wrong("slot", error.to_string()))?;
     }
     if let Some(limits) = found("limits") {
         let limits = limits.as_object().ok_or_else(|| bad("limits", "expected an object"))?;
@@ -74,7 +85,7 @@ pub(super) fn read(
                     .filter(|number| range.contains(number))
                     .ok_or_else(|| wrong(&format!("limits.{key}"), expected()))
             };
-            let (rules, wanted) = (&settings.rules, &mut settings.service.limits);
+            let wanted = &mut settings.limits;
             match key.as_str() {
                 "maxConcurrentReqs" => {
                     let number = within(1..=u64::from(rules.most_concurrency), "")?;
@@ -111,7 +122,7 @@ pub(super) fn read(
             if value.len() > MAX_ARGUMENTS.1 || value.contains('\0') {
                 return Err(bad(&key(), "expected at most 4096 bytes without NUL"));
             }
-            settings.service.arguments.insert(name.clone(), value);
+            settings.arguments.insert(name.clone(), value);
         }
     }
     Ok(())
