@@ -80,6 +80,8 @@ pub struct EgressPlan {
 #[derive(Debug)]
 pub(crate) struct Network {
     namespace: File,
+    /// The machine's end of the way out.
+    uplink: String,
     /// The machine's table is this socket's.
     _table: Netlink,
     forwarding: Forwarding,
@@ -118,6 +120,8 @@ impl Network {
         let made = (|| {
             let namespace = namespaces::new_network(home).map_err(at("make a network namespace"))?;
             let netlink = Netlink::route().map_err(at("speak with the kernel (rtnetlink)"))?;
+            // One of a warden that was killed may still be there.
+            link::remove(&netlink, &uplink).map_err(at("remove a network link of a former life"))?;
             let (ours, theirs) =
                 uplinked(&netlink, &uplink, &namespace, mtu).map_err(at("make a pair of network links (veth)"))?;
             let owner = Netlink::netfilter().map_err(at("speak with the kernel (nf_tables)"))?;
@@ -134,6 +138,7 @@ impl Network {
         match made {
             Ok((namespace, owner, router, router_end, births, births_end, sockets)) => Ok(Self {
                 namespace,
+                uplink,
                 _table: owner,
                 forwarding,
                 mtu,
@@ -172,9 +177,11 @@ impl Network {
         Ok(spawned.pid)
     }
 
-    /// What the kernel does not take away by itself.
+    /// What the kernel does not take away by itself, or not at once: connections that were cut keep the namespace for
+    /// a while, and with it the link.
     pub(crate) fn unmake(self) -> io::Result<()> {
-        self.forwarding.release()
+        let removed = Netlink::route().and_then(|netlink| link::remove(&netlink, &self.uplink));
+        self.forwarding.release().and(removed)
     }
 }
 

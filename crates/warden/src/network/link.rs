@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 const NEW_LINK: u16 = 16;
+const DELETE_LINK: u16 = 17;
 const SET_LINK: u16 = 19;
 const NEW_ADDRESS: u16 = 20;
 const GET_ADDRESS: u16 = 22;
@@ -52,6 +53,18 @@ pub(super) fn pair(netlink: &Netlink, name: &str, peer: &str, there: BorrowedFd<
         });
     });
     netlink.run(&batch)
+}
+
+/// Takes a link away, its other end with it, wherever that is. One that is gone is no failure.
+pub(super) fn remove(netlink: &Netlink, name: &str) -> io::Result<()> {
+    let mut batch = Batch::default();
+    batch.add(DELETE_LINK, 0, &header(0, 0, 0), |link| {
+        link.text(NAME, name);
+    });
+    match netlink.run(&batch) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => Ok(()),
+        removed => removed,
+    }
 }
 
 /// The link of one sandbox: this end up, routed to, the other end in the namespace behind `there`, not up yet.

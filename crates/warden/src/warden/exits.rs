@@ -169,7 +169,7 @@ impl Warden {
         let swept = groups_root.sweep().map(drop).map_err(WardenError::at("remove control groups"));
         let unmade = world.unmake().map_err(WardenError::at("remove the run folder"));
         let network = network.map_or(Ok(()), Network::unmake);
-        let network = network.map_err(WardenError::at("put back whether this machine forwards packets"));
+        let network = network.map_err(WardenError::at("take away the way out of sandboxes"));
         result.and(swept).and(builds).and(unmade).and(network)
     }
 }
