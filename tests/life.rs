@@ -80,6 +80,8 @@ fn one_instance_serves_requests_one_after_another() {
     let (server, life) = started();
     let first = life.json("/api/count");
     for count in 2..20 {
+        // The answer may be here before the word that its program is done; who asks in between gets an instance of his own.
+        wait_until("an idle instance", PATIENCE, || idle(&server, &life, "api/count") == 1);
         let next = life.json("/api/count");
         assert_eq!((&next["id"], &next["count"]), (&first["id"], &count.into()));
     }
