@@ -122,6 +122,7 @@ fn the_library_is_whole_and_the_environment_the_deployments_own() {
         ("tz", "CET".into()),
         ("shell", "/bin/sh".into()),
         ("pid", true.into()),
+        ("granted", serde_json::json!([true, true, true])),
         ("uid", 1000.into()),
         ("compiled", true.into()),
         ("optimized", 0.into()),

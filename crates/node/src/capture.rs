@@ -362,6 +362,16 @@ fn libraries_of(programs: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>, Captu
     Ok(parse_ldd(&text).into_iter().collect())
 }
 
+/// Those of these libraries that the machine has, by the dynamic linker's own list (ldconfig(8)).
+fn installed(names: &[&str]) -> Vec<(String, PathBuf)> {
+    // Outside of PATH for everybody but root. Without it there are none, as on a machine without the libraries.
+    let listed = run(Command::new("/sbin/ldconfig").arg("-p"), Path::new("ldconfig")).unwrap_or_default();
+    let is_ours = |line: &&str| line.contains(if cfg!(target_arch = "aarch64") { "AArch64" } else { "x86-64" });
+    let mut found = parse_ldd(&listed.lines().filter(is_ours).collect::<Vec<_>>().join("\n"));
+    found.retain(|(name, _)| names.contains(&name.as_str()));
+    found
+}
+
 fn parse_ldd(text: &str) -> Vec<(String, PathBuf)> {
     text.lines()
         .filter_map(|line| {

@@ -4,13 +4,14 @@
 //! usr/bin/python3                        the interpreter: it finds its library from where it lies
 //! usr/lib/python3.11/…                   the standard library without tests, its editor and Tk
 //! usr/lib/python3.11/**/__pycache__/…    compiled, valid whatever the time of its source
+//! lib/… usr/lib/…                        libraries that it and compiled packages are linked to
 //! usr/share/zoneinfo/…                   what `TZ` and `zoneinfo` read
 //! opt/dockless/python/…                  the launcher
 //! ```
 
 use super::{
     CaptureError, Captured, Content, RUNTIME_FILE, add_common, add_library, add_zones, certificates, fingerprint,
-    libraries_of, resolve, run,
+    installed, libraries_of, resolve, run,
 };
 use rustix::fs::MemfdFlags;
 use serde::Deserialize;
@@ -95,6 +96,21 @@ const LEFT_OUT: [&str; 12] = [
 ];
 /// Most files of a library; there are some 800.
 const MAX_FILES: usize = 20_000;
+/// Libraries that compiled packages take for granted: the wheels of PyPI name them and bring all others along (PEP 599,
+/// without those of a desktop; auditwheel's list of later policies for the last two).
+const TAKEN_FOR_GRANTED: [&str; 11] = [
+    "libgcc_s.so.1",
+    "libstdc++.so.6",
+    "libm.so.6",
+    "libdl.so.2",
+    "librt.so.1",
+    "libpthread.so.0",
+    "libutil.so.1",
+    "libresolv.so.2",
+    "libnsl.so.1",
+    "libz.so.1",
+    "libexpat.so.1",
+];
 /// What distributions add to a library for their own sake.
 const ADDED: [&str; 3] = ["sitecustomize.py", "usercustomize.py", "EXTERNALLY-MANAGED"];
 
@@ -183,7 +199,9 @@ impl Captured {
             }
             add(&target, Content::Host { path, executable: false });
         }
-        for (name, library) in libraries_of(&linked)? {
+        let granted = installed(&TAKEN_FOR_GRANTED);
+        linked.extend(granted.iter().map(|(_, path)| path.clone()));
+        for (name, library) in libraries_of(&linked)?.into_iter().chain(granted) {
             add_library(&name, &library, &mut add)?;
         }
         add_zones(&mut add)?;
