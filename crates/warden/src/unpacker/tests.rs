@@ -35,7 +35,8 @@ impl Place {
     fn unpack(&self, bytes: &[u8]) -> Result<(Digest, Vec<String>), Refusal> {
         let root = rustix::fs::openat(CWD, self.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
         let (digest, opaque) = unpack(bytes, root, SMALL)?;
-        let opaque = opaque.iter().map(|path| String::from_utf8(path.relative().to_vec()).unwrap()).collect();
+        // A damaged archive may name its folders by any bytes.
+        let opaque = opaque.iter().map(|path| String::from_utf8_lossy(path.relative()).into_owned()).collect();
         Ok((digest, opaque))
     }
 
