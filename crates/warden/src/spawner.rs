@@ -187,7 +187,8 @@ fn start_launcher(
     let pid = child.pid.as_raw_nonzero().get().cast_unsigned();
     workshop.attach(&launch.instance, &child)?;
     let join = || group.attach(pid).map_err(|error| Refusal::Kernel(format!("cannot join the control group: {error}")));
-    // These launchers start other programs, an interpreter at once, and what is started before the group is joined stays outside of it.
+    // These launchers start other programs, an interpreter at once, and what is started before the group is joined stays
+    // outside of it.
     if is_ours {
         join()?;
     }

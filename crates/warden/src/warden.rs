@@ -179,8 +179,9 @@ pub fn run(config: WardenConfig) -> Result<(), WardenError> {
     let ranges = userns::own_ids().map_err(WardenError::at("read /proc/self/uid_map"))?;
     let ids = IdBlocks::choose(&ranges).ok_or(WardenError::TooFewIds)?;
     let run = run_folder(&config.data);
-    let world = World::make(&config.data, &run, ids.server_user())?;
+    // From here on a signal is read and obeyed: one that ended the process would leave what is made now.
     let signals = Signals::take().map_err(WardenError::at("take signals"))?;
+    let world = World::make(&config.data, &run, ids.server_user())?;
     let notify =
         Notify::to(config.notify.as_deref()).map_err(WardenError::at("reach the service manager (NOTIFY_SOCKET)"))?;
     let _ = privileges::set_oom_score(-900);
