@@ -1,6 +1,6 @@
 //! Builds with packages and scripts, by the real command line: what they do, what is kept, and what hostile ones cannot do.
 
-use dockless_testkit::{Deployment, Files, Options, PATIENCE, Scratch, Server, copy_tree, wait_until};
+use dockless_testkit::{Deployment, Files, Options, PATIENCE, Scratch, Server, copy_tree, npm_answers, wait_until};
 use serde_json::json;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -14,30 +14,15 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Whether npm itself reaches its registry from here, by whatever way this machine is configured. Says so if not.
-fn registry(test: &str) -> bool {
-    let answers = Command::new("npm").args(["view", "ms", "version"]).current_dir("/").output();
-    let reached = answers.is_ok_and(|answer| answer.status.success());
-    if !reached {
-        let skipped = format!("SKIPPED {test}: npm does not reach its registry from here\n");
-        std::io::Write::write_all(&mut std::io::stderr(), skipped.as_bytes()).expect("stderr takes a line");
-    }
-    reached
-}
-
 /// Deploys; the deployment, and what was said on the way.
 #[track_caller]
 fn deploy(server: &Server, folder: &Path) -> (Deployment, String) {
-    let folder = folder.to_str().expect("a path is text");
-    let finished = server.cli(&["deploy", folder, "--name", "app", "--yes", "--json", "--force"]);
-    assert_eq!(finished.code, Some(0), "{finished:?}\nthe server said:\n{}", server.messages());
-    let deployed = serde_json::from_str(&finished.stdout).expect("a deployment");
-    (server.reached(&deployed), finished.stderr)
+    server.deploy_told(folder, &[])
 }
 
 #[test]
 fn a_project_with_packages_is_built_from_the_registry_and_kept_step_by_step() {
-    if !registry("a_project_with_packages_is_built_from_the_registry_and_kept_step_by_step") {
+    if !npm_answers("a_project_with_packages_is_built_from_the_registry_and_kept_step_by_step") {
         return;
     }
     let server = server();
@@ -336,7 +321,7 @@ fn locked(manager: &[&str]) -> Files {
 
 #[test]
 fn every_lock_file_is_obeyed_by_its_manager() {
-    if !registry("every_lock_file_is_obeyed_by_its_manager") {
+    if !npm_answers("every_lock_file_is_obeyed_by_its_manager") {
         return;
     }
     let server = server();
@@ -363,7 +348,7 @@ fn every_lock_file_is_obeyed_by_its_manager() {
 
 #[test]
 fn a_bundle_that_is_too_large_names_its_files_and_globs_add_and_take() {
-    if !registry("a_bundle_that_is_too_large_names_its_files_and_globs_add_and_take") {
+    if !npm_answers("a_bundle_that_is_too_large_names_its_files_and_globs_add_and_take") {
         return;
     }
     let server = server();

@@ -97,11 +97,7 @@ fn app() -> Files {
 
 #[track_caller]
 fn deploy(server: &Server, files: &Files) -> (Deployment, String) {
-    let path = files.path().to_str().unwrap();
-    let finished =
-        server.cli(&["deploy", path, "--name", "app", "--yes", "--json", "--force", "--env", "VARIABLE=its value"]);
-    assert_eq!(finished.code, Some(0), "{finished:?}\nthe server said:\n{}", server.messages());
-    (server.reached(&serde_json::from_str(&finished.stdout).unwrap()), finished.stderr)
+    server.deploy_told(files.path(), &["--env", "VARIABLE=its value"])
 }
 
 #[test]

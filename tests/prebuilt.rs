@@ -14,10 +14,7 @@ fn server() -> Server {
 
 #[track_caller]
 fn deploy(server: &Server, files: &Files) -> (Deployment, String) {
-    let path = files.path().to_str().unwrap();
-    let finished = server.cli(&["deploy", path, "--prebuilt", "--name", "app", "--yes", "--json"]);
-    assert_eq!(finished.code, Some(0), "{finished:?}\nthe server said:\n{}", server.messages());
-    (server.reached(&serde_json::from_str(&finished.stdout).unwrap()), finished.stderr)
+    server.deploy_told(files.path(), &["--prebuilt"])
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! Functions in TypeScript, by the real command line: what is compiled, what is told, what is kept.
 
-use dockless_testkit::{Deployment, Files, Options, Scratch, Server, copy_tree};
+use dockless_testkit::{Deployment, Files, Options, Scratch, Server, copy_tree, npm_answers};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 fn server() -> Server {
     Server::start(Options { shelf: 0, ..Options::new(env!("CARGO_BIN_EXE_dockless")) })
@@ -12,25 +11,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Whether npm itself reaches its registry from here: the compiler comes from it. Says so if not.
-fn registry(test: &str) -> bool {
-    let answers = Command::new("npm").args(["view", "typescript", "version"]).current_dir("/").output();
-    let reached = answers.is_ok_and(|answer| answer.status.success());
-    if !reached {
-        let skipped = format!("SKIPPED {test}: npm does not reach its registry from here\n");
-        std::io::Write::write_all(&mut std::io::stderr(), skipped.as_bytes()).expect("stderr takes a line");
-    }
-    reached
-}
-
 /// Deploys; the deployment, and what was said on the way.
 #[track_caller]
 fn deploy(server: &Server, folder: &Path) -> (Deployment, String) {
-    let folder = folder.to_str().expect("a path is text");
-    let finished = server.cli(&["deploy", folder, "--name", "app", "--yes", "--json", "--force"]);
-    assert_eq!(finished.code, Some(0), "{finished:?}\nthe server said:\n{}", server.messages());
-    let deployed = serde_json::from_str(&finished.stdout).expect("a deployment");
-    (server.reached(&deployed), finished.stderr)
+    server.deploy_told(folder, &[])
 }
 
 /// Deploys what must not be; what was said.
@@ -43,7 +27,7 @@ fn refused(server: &Server, files: &Files) -> String {
 /// One server for all that follows: the compiler is installed once.
 #[test]
 fn functions_in_typescript() {
-    if !registry("functions_in_typescript") {
+    if !npm_answers("functions_in_typescript") {
         return;
     }
     let server = server();

@@ -248,22 +248,12 @@ fn step(source: &Source, at: &SourcePath, folder: &str) -> Result<Step, BuildErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dockless_model::Digest;
 
     const NODE: &str =
         r#"{"runtime":"nodejs20.x","handler":"index.js","launcherType":"Nodejs","shouldAddHelpers":true}"#;
 
     fn of(files: &[(&str, &str)]) -> Result<Plan, BuildError> {
-        let mut source = Source::default();
-        for (path, text) in files {
-            let path: SourcePath = path.parse().unwrap();
-            let file = SourceFile { blob: Digest::of(text.as_bytes()), size: 1, executable: false };
-            source.files.insert(path.clone(), file);
-            if Source::is_document(&path) {
-                source.documents.insert(path, text.as_bytes().to_vec());
-            }
-        }
-        crate::detect(&source)
+        crate::detect(&Source::of_texts(files))
     }
 
     #[test]

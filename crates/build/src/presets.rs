@@ -106,20 +106,9 @@ fn python(source: &Source) -> Option<SourcePath> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SourceFile;
-    use dockless_model::Digest;
 
     fn found(files: &[(&str, &str)]) -> Option<String> {
-        let mut source = Source::default();
-        for (path, text) in files {
-            let path: SourcePath = path.parse().unwrap();
-            let file = SourceFile { blob: Digest::of(text.as_bytes()), size: 1, executable: false };
-            source.files.insert(path.clone(), file);
-            if Source::is_document(&path) {
-                source.documents.insert(path, text.as_bytes().to_vec());
-            }
-        }
-        find(&source).map(|path| path.as_str().to_owned())
+        find(&Source::of_texts(files)).map(|path| path.as_str().to_owned())
     }
 
     #[test]

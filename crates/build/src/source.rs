@@ -23,6 +23,21 @@ pub struct Source {
 }
 
 impl Source {
+    /// A source of these texts, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_texts(files: &[(&str, &str)]) -> Self {
+        let mut source = Self::default();
+        for (path, text) in files {
+            let path: SourcePath = path.parse().expect("a path");
+            let blob = dockless_model::Digest::of(text.as_bytes());
+            source.files.insert(path.clone(), SourceFile { blob, size: 1, executable: false });
+            if Self::is_document(&path) {
+                source.documents.insert(path, text.as_bytes().to_vec());
+            }
+        }
+        source
+    }
+
     /// Files that make a deployment a server, the first that exists.
     pub(crate) const DOCKERFILES: [&str; 4] =
         ["Dockerfile.vercel", "Containerfile.vercel", "Dockerfile", "Containerfile"];

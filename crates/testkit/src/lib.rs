@@ -38,6 +38,6 @@ pub use layer::{Compression, LayerTar};
 pub use load::{Connections, Load, Loss, LossKind, Report, RunningLoad};
 pub use native::compile;
 pub use outside::Outside;
-pub use registry::{Fault, FaultProxy, Registry, installed};
+pub use registry::{Fault, FaultProxy, Registry, installed, npm_answers};
 pub use server::{Kept, Options, Server};
 pub use wait::{PATIENCE, eventually, patient, wait_until};

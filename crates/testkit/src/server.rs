@@ -301,6 +301,22 @@ impl Server {
         self.reached(&deployed)
     }
 
+    /// Deploys a folder as `app` with further arguments; the deployment, and what was said on the way.
+    ///
+    /// # Panics
+    /// As [`Self::deploy`].
+    #[must_use]
+    #[track_caller]
+    pub fn deploy_told(&self, folder: &Path, arguments: &[&str]) -> (Deployment, String) {
+        let folder = folder.to_str().expect("a path is text");
+        let mut all = vec!["deploy", folder, "--name", "app", "--yes", "--json", "--force"];
+        all.extend(arguments);
+        let finished = self.cli(&all);
+        assert_eq!(finished.code, Some(0), "{finished:?}\nthe server said:\n{}", self.messages());
+        let deployed = serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"));
+        (self.reached(&deployed), finished.stderr)
+    }
+
     /// A deployment of which the API told.
     #[must_use]
     pub fn reached(&self, deployed: &dockless_wire::Deployment) -> Deployment {
